@@ -1,0 +1,684 @@
+//! A Channel's durable place in a stream: what was handed out and not settled, and where the new begins.
+//!
+//! Everything below the cursor that is not pending is settled, so the state is one number and at most `max_ack_pending` entries
+//! however many events there are. Deadlines (a retry's delay, the ack wait) stand in one heap. A consumer that has caught up is
+//! *live*: the writer hands it the places of matching events as they are stored, up to [`HITS_MAX`]; otherwise it is
+//! *behind* and scans on by itself. In memory; `snapshot` says what is kept. No files here, and no waiting.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use saf_event::ChannelName;
+use tokio::sync::Notify;
+
+use super::fault::Fault;
+use super::frame::Frame;
+use super::log::Log;
+use super::record::EventRecord;
+use super::segment::event_records;
+use super::state::State;
+use super::wanted::{Memo, Wanted};
+use crate::{ChannelPlan, Lag, Order};
+
+/// In `state.log`, before a Channel's name: its place.
+pub(crate) const CONSUMERS: &str = "c/";
+/// Most places that wait in memory for a live consumer.
+pub(crate) const HITS_MAX: usize = 4096;
+/// How far the lease runs ahead of what was handed out, in sequences.
+pub(crate) const LEASE_EVENTS: u64 = 4096;
+/// A consumer that only sees others' events pass by is saved this often, in sequences: a restart scans them again.
+const SAVE_EVENTS: u64 = 64 << 10;
+/// How many bytes of frames in memory are scanned at once.
+const SCAN_BYTES: usize = 256 << 10;
+
+/// What the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) wanted: Wanted,
+    pub(crate) ack_wait: Duration,
+    pub(crate) max_pending: usize,
+    pub(crate) retain: bool,
+}
+
+impl Settings {
+    pub(crate) fn of(plan: &ChannelPlan) -> Self {
+        let max_pending = match plan.order {
+            Order::None => plan.max_ack_pending.max(1),
+            Order::All => 1,
+        };
+        let wanted = Wanted::channel(&plan.channel, &plan.subjects);
+        Self { wanted, ack_wait: plan.ack_wait, max_pending, retain: plan.retain }
+    }
+}
+
+/// A matching event's place: its sequence, and where its record begins in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) sequence: u64,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+/// An event about to be handed out.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) sequence: u64,
+    pub(crate) time: u64,
+    pub(crate) record: Bytes,
+    pub(crate) attempt: u32,
+    pub(crate) deliveries: u32,
+}
+
+/// What a reader of files brought along.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// Frames in order, for the scan.
+    pub(crate) frames: Vec<Frame>,
+    /// Single events, for redeliveries; `None` for one that is not there any more.
+    pub(crate) events: BTreeMap<u64, Option<(u64, Bytes)>>,
+}
+
+/// What a source does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Hand out what was picked.
+    HandOut,
+    /// Make the lease durable up to here (no sync), then ask again.
+    Lease(u64),
+    /// Save and sync, then hand out what was picked: it may kill the process.
+    Mark,
+    /// Bring these events, then ask again.
+    Fetch(Vec<u64>),
+    /// Bring frames from here on, then ask again.
+    Read(u64),
+    /// Nothing to do before a wake-up, or this instant.
+    Wait(Option<Instant>),
+}
+
+/// A delivery, as its ticket names it: a stale one may finish its event, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handed {
+    pub(crate) sequence: u64,
+    pub(crate) deliveries: u32,
+}
+
+/// See the file's head.
+pub(crate) struct Consumer {
+    pub(crate) name: ChannelName,
+    pub(crate) wake: Notify,
+    /// Sources that are open: more than one while a Channel is reloaded.
+    pub(crate) sources: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    settings: Option<Settings>,
+    memo: Memo,
+    cursor: u64,
+    mode: Mode,
+    hits: VecDeque<Hit>,
+    ahead: BTreeSet<u64>,
+    pending: BTreeMap<u64, Pending>,
+    out: usize,
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    ready: BTreeSet<u64>,
+    lease: u64,
+    careful: Option<Careful>,
+    expired: u64,
+    change: Change,
+    saved_cursor: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Behind,
+    Live,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Saved,
+    Unsaved,
+}
+
+/// After an unclean stop: one at a time, until what was handed out before is behind us.
+#[derive(Debug)]
+struct Careful {
+    until: u64,
+    suspects: BTreeSet<u64>,
+}
+
+enum Pace {
+    Free,
+    /// One at a time.
+    Alone,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Of the present or the next delivery.
+    attempt: u32,
+    deliveries: u32,
+    phase: Phase,
+    /// Its entry in the heap.
+    queued: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Out(Instant),
+    Waiting(Instant),
+    Ready,
+}
+
+/// How the process before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    Clean,
+    Unclean,
+}
+
+impl Consumer {
+    /// A new one, that begins with a sequence.
+    pub(crate) fn begin(name: ChannelName, cursor: u64) -> Self {
+        Self::with(name, Inner::at(cursor))
+    }
+
+    fn with(name: ChannelName, inner: Inner) -> Self {
+        Self { name, wake: Notify::new(), sources: AtomicUsize::new(0), inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the configuration says. New filters apply from where the consumer stands. `changed` tells the writer
+    /// to look again; it runs before the consumer can be live with them.
+    pub(crate) fn configure(&self, settings: Option<Settings>, dispatched: u64, changed: impl FnOnce()) {
+        let mut inner = self.lock();
+        inner.cursor = inner.effective(dispatched);
+        inner.mode = Mode::Behind;
+        inner.hits.clear();
+        inner.memo = Memo::default();
+        inner.settings = settings;
+        changed();
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// What the configuration says; `None` for a Channel that is not in it any more.
+    pub(crate) fn settings(&self) -> Option<Settings> {
+        self.lock().settings.clone()
+    }
+
+    /// Takes the next events to hand out. Never blocks; see [`Step`].
+    pub(crate) fn take(
+        &self,
+        log: &Log,
+        now: Instant,
+        want: usize,
+        brought: &mut Brought,
+        picked: &mut Vec<Picked>,
+    ) -> Step {
+        let mut inner = self.lock();
+        let Some(settings) = inner.settings.clone() else { return Step::Wait(None) };
+        inner.pass_expired(log.first());
+        inner.promote_due(now);
+        let want = match inner.pace() {
+            Pace::Alone if inner.out > 0 => return Step::Wait(inner.next_deadline()),
+            Pace::Alone => 1,
+            Pace::Free => want,
+        };
+        let mut pick = Pick { inner: &mut inner, log, settings, now, want, picked };
+        let step = match pick.redeliveries(brought) {
+            Some(step) => step,
+            None => pick.new_ones(brought),
+        };
+        if picked.is_empty() {
+            return step;
+        }
+        if inner.careful.is_some() {
+            return Step::Mark;
+        }
+        let more = !inner.ready.is_empty() || !inner.hits.is_empty() || inner.mode == Mode::Behind;
+        drop(inner);
+        if more && self.sources.load(Ordering::Relaxed) > 1 {
+            self.wake.notify_one();
+        }
+        Step::HandOut
+    }
+
+    /// For the source: the lease is on disk up to here.
+    pub(crate) fn leased(&self, until: u64) {
+        let mut inner = self.lock();
+        inner.lease = inner.lease.max(until);
+    }
+
+    /// For the source: the scan found nothing wanted before this.
+    pub(crate) fn pass_over(&self, from: u64, to: u64) {
+        let mut inner = self.lock();
+        if inner.mode == Mode::Behind && inner.hits.is_empty() && inner.cursor == from && to > from {
+            inner.cursor = to;
+            inner.ahead = inner.ahead.split_off(&to);
+        }
+    }
+
+    /// For the writer: matching events of a frame that was just stored.
+    pub(crate) fn dispatch(&self, hits: &[Hit]) {
+        let mut inner = self.lock();
+        if inner.mode == Mode::Behind {
+            return;
+        }
+        for hit in hits.iter().filter(|hit| hit.sequence >= inner.cursor).copied().collect::<Vec<_>>() {
+            if inner.hits.len() >= HITS_MAX {
+                (inner.mode, inner.cursor) = (Mode::Behind, hit.sequence);
+                break;
+            }
+            inner.hits.push_back(hit);
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Whether a delivery's event is settled already.
+    pub(crate) fn is_settled(&self, sequence: u64) -> bool {
+        !self.lock().pending.contains_key(&sequence)
+    }
+
+    /// The event is handled.
+    pub(crate) fn done(&self, sequence: u64) {
+        let mut inner = self.lock();
+        let was_full = inner.is_full() || inner.careful.is_some();
+        inner.remove(sequence);
+        inner.verdict(sequence);
+        drop(inner);
+        if was_full {
+            self.wake.notify_one();
+        }
+    }
+
+    /// On opening: a settlement that stands in the log, perhaps of an event that the snapshot does not know as handed out.
+    pub(crate) fn replay_done(&self, sequence: u64) {
+        let mut inner = self.lock();
+        inner.remove(sequence);
+        if sequence >= inner.cursor {
+            inner.ahead.insert(sequence);
+        }
+        inner.verdict(sequence);
+    }
+
+    /// The attempt failed; another one after a while.
+    pub(crate) fn retry(&self, handed: Handed, after: Duration, now: Instant) {
+        self.put_back(handed, after, now, 1);
+    }
+
+    /// Not the event's fault; again at once.
+    pub(crate) fn release(&self, handed: Handed, now: Instant) {
+        self.put_back(handed, Duration::ZERO, now, 0);
+    }
+
+    fn put_back(&self, handed: Handed, after: Duration, now: Instant, attempts: u32) {
+        let mut inner = self.lock();
+        let Some(pending) = inner.current(handed) else { return };
+        pending.attempt = pending.attempt.saturating_add(attempts);
+        let sequence = handed.sequence;
+        inner.out -= 1;
+        inner.verdict(sequence);
+        if after.is_zero() {
+            inner.make_ready(sequence);
+        } else {
+            inner.wait(sequence, Phase::Waiting(now + after));
+        }
+        inner.change = Change::Unsaved;
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// The event is still worked on.
+    pub(crate) fn extend(&self, handed: Handed, now: Instant) {
+        let mut inner = self.lock();
+        let Some(wait) = inner.settings.as_ref().map(|s| s.ack_wait) else { return };
+        if let Some(pending) = inner.current(handed) {
+            // The entry in the heap stays; it is looked at again when it comes up.
+            pending.phase = Phase::Out(now + wait);
+        }
+    }
+
+    /// The oldest sequence that retention must keep for it; `None` when it holds nothing.
+    pub(crate) fn holds(&self, dispatched: u64) -> Option<u64> {
+        let inner = self.lock();
+        let retains = inner.settings.as_ref().is_some_and(|s| s.retain);
+        retains.then(|| inner.floor(dispatched) + 1)
+    }
+
+    /// How far it is behind. `pending` is exact where the backlog is in memory, and else an upper bound.
+    pub(crate) fn lag(&self, log: &Log) -> Lag {
+        let mut inner = self.lock();
+        inner.pass_expired(log.first());
+        let pending = match inner.mode {
+            Mode::Live => inner.hits.len() as u64,
+            Mode::Behind => inner.hits.len() as u64 + inner.backlog(log),
+        };
+        Lag {
+            pending,
+            unsettled: inner.pending.len() as u64,
+            floor: inner.floor(log.dispatched()),
+            expired: inner.expired,
+        }
+    }
+
+    /// Puts a snapshot into the state if it changed since the last time. Under the lock, so that an older snapshot can
+    /// never be put after a newer one.
+    pub(crate) fn save_changes(&self, state: &State, dispatched: u64) -> Result<(), Fault> {
+        let mut inner = self.lock();
+        let passed = inner.effective(dispatched).saturating_sub(inner.saved_cursor);
+        if inner.change == Change::Saved && passed < SAVE_EVENTS {
+            Ok(())
+        } else {
+            inner.save(self, state, dispatched)
+        }
+    }
+
+    /// Puts a snapshot into the state; not synced.
+    pub(crate) fn save(&self, state: &State, dispatched: u64) -> Result<(), Fault> {
+        self.lock().save(self, state, dispatched)
+    }
+}
+
+/// One call of [`Consumer::take`].
+struct Pick<'a> {
+    inner: &'a mut Inner,
+    log: &'a Log,
+    settings: Settings,
+    now: Instant,
+    want: usize,
+    picked: &'a mut Vec<Picked>,
+}
+
+impl Pick<'_> {
+    fn is_full(&self) -> bool {
+        self.picked.len() >= self.want
+    }
+
+    /// What came back first; `Some` when something has to be brought before.
+    fn redeliveries(&mut self, brought: &mut Brought) -> Option<Step> {
+        let ready: Vec<u64> = self.inner.ready.iter().take(self.want).copied().collect();
+        let mut missing = Vec::new();
+        for sequence in ready {
+            let event = match brought.events.remove(&sequence) {
+                Some(Some(event)) => event,
+                Some(None) => {
+                    self.inner.expire(sequence);
+                    continue;
+                }
+                None => match self.log.in_memory(sequence) {
+                    Some(event) => event,
+                    None => {
+                        missing.push(sequence);
+                        continue;
+                    }
+                },
+            };
+            self.inner.ready.remove(&sequence);
+            self.hand_out(sequence, event.0, event.1);
+        }
+        (!missing.is_empty() && self.picked.is_empty()).then_some(Step::Fetch(missing))
+    }
+
+    fn new_ones(&mut self, brought: &mut Brought) -> Step {
+        while !self.is_full() && !self.inner.is_full() {
+            if let Some(hit) = self.inner.hits.front().copied() {
+                if self.inner.lease < hit.sequence {
+                    return self.lease(hit.sequence);
+                }
+                self.hit(hit);
+                continue;
+            }
+            let cursor = self.inner.cursor;
+            if self.inner.mode == Mode::Live {
+                break;
+            }
+            if cursor > self.log.last() {
+                self.inner.mode = Mode::Live;
+                break;
+            }
+            let held = brought.frames.iter().position(|frame| frame.holds(cursor));
+            let step = match held {
+                Some(n) => self.scan(&brought.frames[n..]),
+                None => match self.log.newest(cursor, SCAN_BYTES) {
+                    Some(frames) => self.scan(&frames),
+                    None => return Step::Read(cursor),
+                },
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+        Step::Wait(self.inner.next_deadline())
+    }
+
+    fn lease(&self, sequence: u64) -> Step {
+        Step::Lease(sequence.saturating_add(LEASE_EVENTS))
+    }
+
+    fn hit(&mut self, hit: Hit) {
+        let Some(frame) = self.log.frame_in_memory(hit.sequence) else {
+            // It fell out of memory: from here on the files are read.
+            (self.inner.mode, self.inner.cursor) = (Mode::Behind, hit.sequence);
+            self.inner.hits.clear();
+            return;
+        };
+        self.inner.hits.pop_front();
+        let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
+        self.hand_out(hit.sequence, frame.head.time, record);
+    }
+
+    /// Picks what matches from the cursor on, and moves the cursor.
+    fn scan(&mut self, frames: &[Frame]) -> Option<Step> {
+        for frame in frames {
+            for (sequence, range, record) in event_records(frame, self.inner.cursor) {
+                if self.is_full() || self.inner.is_full() {
+                    self.inner.cursor = sequence;
+                    return None;
+                }
+                if self.inner.ahead.remove(&sequence) || !self.wants(&record) {
+                    continue;
+                }
+                if self.inner.lease < sequence {
+                    self.inner.cursor = sequence;
+                    return Some(self.lease(sequence));
+                }
+                self.hand_out(sequence, frame.head.time, frame.bytes.slice(range));
+            }
+            self.inner.cursor = self.inner.cursor.max(frame.head.next());
+        }
+        None
+    }
+
+    fn wants(&mut self, record: &EventRecord<'_>) -> bool {
+        self.inner.memo.event(&self.settings.wanted, record)
+    }
+
+    fn hand_out(&mut self, sequence: u64, time: u64, record: Bytes) {
+        let until = self.now + self.settings.ack_wait;
+        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None };
+        let pending = self.inner.pending.entry(sequence).or_insert(fresh);
+        pending.deliveries = pending.deliveries.saturating_add(1);
+        let (attempt, deliveries) = (pending.attempt, pending.deliveries);
+        self.inner.out += 1;
+        self.inner.wait(sequence, Phase::Out(until));
+        if let Some(careful) = &mut self.inner.careful {
+            careful.suspects.insert(sequence);
+        }
+        self.inner.change = Change::Unsaved;
+        self.picked.push(Picked { sequence, time, record, attempt, deliveries });
+    }
+}
+
+impl Inner {
+    fn at(cursor: u64) -> Self {
+        Self {
+            settings: None,
+            memo: Memo::default(),
+            cursor,
+            mode: Mode::Behind,
+            hits: VecDeque::new(),
+            ahead: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            out: 0,
+            due: BinaryHeap::new(),
+            ready: BTreeSet::new(),
+            lease: 0,
+            careful: None,
+            expired: 0,
+            change: Change::Unsaved,
+            saved_cursor: cursor,
+        }
+    }
+
+    fn save(&mut self, consumer: &Consumer, state: &State, dispatched: u64) -> Result<(), Fault> {
+        (self.change, self.saved_cursor) = (Change::Saved, self.effective(dispatched));
+        let snapshot = self.snapshot(Instant::now(), dispatched);
+        state.put(&format!("{CONSUMERS}{}", consumer.name), &snapshot)
+    }
+
+    /// Where the new begins: all before it is settled or pending.
+    fn effective(&self, dispatched: u64) -> u64 {
+        match (self.hits.front(), self.mode) {
+            (Some(hit), _) => hit.sequence,
+            (None, Mode::Live) => self.cursor.max(dispatched + 1),
+            (None, Mode::Behind) => self.cursor,
+        }
+    }
+
+    fn floor(&self, dispatched: u64) -> u64 {
+        let effective = self.effective(dispatched);
+        let oldest =
+            self.pending.first_key_value().map_or(effective, |(sequence, _)| effective.min(*sequence));
+        oldest.saturating_sub(1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.settings.as_ref().is_some_and(|s| self.pending.len() >= s.max_pending)
+    }
+
+    /// Leaves the careful mode when nothing speaks for it any more.
+    fn pace(&mut self) -> Pace {
+        match &self.careful {
+            Some(careful) if !careful.suspects.is_empty() || self.cursor <= careful.until => Pace::Alone,
+            _ => {
+                self.careful = None;
+                Pace::Free
+            }
+        }
+    }
+
+    fn verdict(&mut self, sequence: u64) {
+        if let Some(careful) = &mut self.careful {
+            careful.suspects.remove(&sequence);
+        }
+    }
+
+    /// The delivery that a ticket names, if it is still the present one.
+    fn current(&mut self, handed: Handed) -> Option<&mut Pending> {
+        let pending = self.pending.get_mut(&handed.sequence)?;
+        let present = pending.deliveries == handed.deliveries && matches!(pending.phase, Phase::Out(_));
+        present.then_some(pending)
+    }
+
+    fn remove(&mut self, sequence: u64) {
+        let Some(pending) = self.pending.remove(&sequence) else { return };
+        match pending.phase {
+            Phase::Out(_) => self.out -= 1,
+            Phase::Waiting(_) => {}
+            Phase::Ready => {
+                self.ready.remove(&sequence);
+            }
+        }
+        self.change = Change::Unsaved;
+    }
+
+    /// Retention took it before it was settled.
+    fn expire(&mut self, sequence: u64) {
+        self.remove(sequence);
+        self.verdict(sequence);
+        self.expired += 1;
+    }
+
+    fn pass_expired(&mut self, first: u64) {
+        while self.hits.front().is_some_and(|hit| hit.sequence < first) {
+            self.hits.pop_front();
+            self.expired += 1;
+        }
+        if self.mode == Mode::Behind && self.hits.is_empty() && self.cursor < first {
+            let kept = self.ahead.split_off(&first);
+            self.expired += first - self.cursor - self.ahead.len() as u64;
+            (self.ahead, self.cursor, self.change) = (kept, first, Change::Unsaved);
+        }
+        let gone: Vec<u64> = self.ready.range(..first).copied().collect();
+        gone.into_iter().for_each(|sequence| self.expire(sequence));
+    }
+
+    fn wait(&mut self, sequence: u64, phase: Phase) {
+        let (Phase::Out(until) | Phase::Waiting(until)) = phase else { return };
+        let Some(pending) = self.pending.get_mut(&sequence) else { return };
+        (pending.phase, pending.queued) = (phase, Some(until));
+        self.due.push(Reverse((until, sequence)));
+        // What was settled in time leaves its entry behind.
+        if self.due.len() > 2 * self.pending.len() + 64 {
+            let pending = &self.pending;
+            self.due.retain(|Reverse((at, n))| pending.get(n).is_some_and(|p| p.queued == Some(*at)));
+        }
+    }
+
+    fn make_ready(&mut self, sequence: u64) {
+        if let Some(pending) = self.pending.get_mut(&sequence) {
+            (pending.phase, pending.queued) = (Phase::Ready, None);
+            self.ready.insert(sequence);
+        }
+    }
+
+    /// Moves what is due from the heap to the front.
+    fn promote_due(&mut self, now: Instant) {
+        while let Some(Reverse((at, sequence))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            let Some(pending) = self.pending.get(&sequence).filter(|p| p.queued == Some(at)) else {
+                continue;
+            };
+            match pending.phase {
+                Phase::Out(until) if until > now => self.wait(sequence, Phase::Out(until)),
+                Phase::Out(_) => {
+                    self.out -= 1;
+                    self.make_ready(sequence);
+                }
+                Phase::Waiting(_) => self.make_ready(sequence),
+                Phase::Ready => {}
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Matching events from the cursor on: counted in memory, else all of them.
+    fn backlog(&self, log: &Log) -> u64 {
+        let rest = (log.last() + 1).saturating_sub(self.cursor);
+        let (Some(settings), Some(frames)) = (&self.settings, log.newest(self.cursor, usize::MAX)) else {
+            return rest - (self.ahead.len() as u64).min(rest);
+        };
+        let wanted = |(sequence, record): (u64, EventRecord<'_>)| {
+            !self.ahead.contains(&sequence) && settings.wanted.event(&record)
+        };
+        let records = frames.iter().flat_map(|frame| event_records(frame, self.cursor));
+        records.filter(|(sequence, _, record)| wanted((*sequence, *record))).count() as u64
+    }
+}
+
+mod snapshot;

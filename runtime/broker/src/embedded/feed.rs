@@ -1,0 +1,333 @@
+//! A Channel's feed: the [`Source`] that hands out and the [`Settler`] that takes back. The decisions are `consumer`'s; here is
+//! the waiting, the reading of files on blocking threads, and the way to the writers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use saf_event::{ByteString, NewEvent};
+
+use super::consumer::{Brought, Consumer, Handed, Picked, Step};
+use super::fault::Fault;
+use super::log::Hint;
+use super::queue::{Settles, Stored, Unit};
+use super::stream::Stream;
+use super::{MAX_EMISSIONS, MAX_EVENT_BYTES, dead, record};
+use crate::{
+    ChannelPlan, Delivery, Error, Feed, Lag, Refusal, SettleError, Settlement, Settler, Settling, Source,
+    Ticket, Unsettled,
+};
+
+/// Opens a feed on a consumer that `prepare` made.
+pub(crate) fn open(stream: &Arc<Stream>, channel: &ChannelPlan) -> Result<Feed, Error> {
+    let consumer = stream.roster.find(&channel.channel).filter(|c| c.settings().is_some());
+    let consumer = consumer.ok_or_else(|| {
+        Error::NotFound(format!(
+            "consumer of channel {} in stream {}; prepare makes it",
+            channel.channel, stream.name
+        ))
+    })?;
+    consumer.sources.fetch_add(1, Ordering::Relaxed);
+    let settler: Arc<dyn Settler> = Arc::new(Taker { stream: stream.clone(), consumer: consumer.clone() });
+    let source = Hander {
+        stream: stream.clone(),
+        consumer,
+        home: settler.clone(),
+        brought: Brought::default(),
+        hint: None,
+        picked: Vec::new(),
+        marked: None,
+    };
+    Ok(Feed { source: Box::new(source), settler })
+}
+
+/// The source.
+struct Hander {
+    stream: Arc<Stream>,
+    consumer: Arc<Consumer>,
+    home: Arc<dyn Settler>,
+    brought: Brought,
+    hint: Option<Hint>,
+    picked: Vec<Picked>,
+    /// Handed out as soon as its mark is on disk; given back when the source is dropped.
+    marked: Option<Delivery>,
+}
+
+impl Source for Hander {
+    fn fill<'a>(&'a mut self, want: usize, into: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<(), Error>> {
+        self.fill_some(want.max(1), into).boxed()
+    }
+}
+
+impl Hander {
+    async fn fill_some(&mut self, want: usize, into: &mut Vec<Delivery>) -> Result<(), Error> {
+        loop {
+            if let Some(error) = self.stream.vitals.over() {
+                return Err(error);
+            }
+            if self.marked.is_some() {
+                return self.hand_out_marked(into).await;
+            }
+            let step = self.consumer.take(
+                &self.stream.log,
+                Instant::now(),
+                want,
+                &mut self.brought,
+                &mut self.picked,
+            );
+            match step {
+                Step::HandOut => return self.hand_out(into),
+                Step::Mark => {
+                    let mut alone = Vec::with_capacity(1);
+                    self.hand_out(&mut alone)?;
+                    self.marked = alone.pop();
+                }
+                Step::Lease(until) => self.lease(until)?,
+                Step::Fetch(sequences) => self.fetch(sequences).await?,
+                Step::Read(from) => self.read(from).await?,
+                Step::Wait(until) => {
+                    // What was read is of no use any more, and may be large.
+                    self.brought = Brought::default();
+                    // A wake-up since the look is kept: `notify_one` leaves a permit.
+                    let wake = self.consumer.wake.notified();
+                    match until {
+                        None => wake.await,
+                        // Whichever comes first; both mean: look again.
+                        Some(until) => drop(tokio::time::timeout_at(until.into(), wake).await),
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_out(&mut self, into: &mut Vec<Delivery>) -> Result<(), Error> {
+        let mut unreadable = Ok(());
+        for Picked { sequence, time, record, attempt, deliveries } in self.picked.drain(..) {
+            let Some(event) = record::decode_event(&record, sequence, time) else {
+                unreadable = Err(Error::Failed(format!(
+                    "event {sequence} of stream {} is not one that this version can read; use the version that wrote it",
+                    self.stream.name
+                )));
+                continue;
+            };
+            let ticket = Ticket { sequence, handle: handle(deliveries) };
+            into.push(Delivery::new(event, attempt, deliveries, ticket, self.home.clone()));
+        }
+        unreadable
+    }
+
+    async fn hand_out_marked(&mut self, into: &mut Vec<Delivery>) -> Result<(), Error> {
+        let (stream, consumer) = (self.stream.clone(), self.consumer.clone());
+        blocking(move || {
+            consumer.save(&stream.state, stream.log.dispatched())?;
+            stream.state.sync()
+        })
+        .await
+        .map_err(|fault| self.fail(&fault))?;
+        into.extend(self.marked.take());
+        Ok(())
+    }
+
+    /// Says how far events may have been handed out when the process dies. Not synced: only a dying process matters here.
+    fn lease(&self, until: u64) -> Result<(), Error> {
+        self.consumer.leased(until);
+        let saved = self.consumer.save(&self.stream.state, self.stream.log.dispatched());
+        saved.map_err(|fault| self.fail(&fault))
+    }
+
+    fn fail(&self, fault: &Fault) -> Error {
+        self.stream.vitals.fail(fault);
+        Error::Failed(fault.to_string())
+    }
+
+    async fn fetch(&mut self, sequences: Vec<u64>) -> Result<(), Error> {
+        let log = self.stream.log.clone();
+        let read = move || sequences.into_iter().map(|n| Ok((n, log.get(n)?))).collect::<Result<_, Fault>>();
+        self.brought.events = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
+        Ok(())
+    }
+
+    async fn read(&mut self, from: u64) -> Result<(), Error> {
+        let Some(settings) = self.consumer.settings() else { return Ok(()) };
+        let (log, hint) = (self.stream.log.clone(), self.hint);
+        let read = move || log.read(from, &settings.wanted, hint);
+        let chunk = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
+        self.consumer.pass_over(from, chunk.from);
+        (self.brought.frames, self.hint) = (chunk.frames, chunk.hint);
+        Ok(())
+    }
+
+    fn unreadable(&self, fault: Fault) -> Error {
+        self.stream.vitals.damaged(&fault);
+        fault.into()
+    }
+}
+
+impl Drop for Hander {
+    fn drop(&mut self) {
+        self.consumer.sources.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs what may wait for the disk where it holds up nobody else.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(stopped) => Err(Fault::at(std::path::Path::new("the store"))(std::io::Error::other(stopped))),
+    }
+}
+
+/// Empty for a first delivery, so that a ticket costs nothing then.
+fn handle(deliveries: u32) -> ByteString {
+    if deliveries == 1 { ByteString::new() } else { deliveries.to_string().into() }
+}
+
+fn handed(ticket: &Ticket) -> Handed {
+    Handed { sequence: ticket.sequence, deliveries: ticket.handle.parse().unwrap_or(1) }
+}
+
+/// The settler.
+struct Taker {
+    stream: Arc<Stream>,
+    consumer: Arc<Consumer>,
+}
+
+impl Settler for Taker {
+    fn settle(&self, batch: Vec<Settling>) -> BoxFuture<'_, Vec<Unsettled>> {
+        self.settle_all(batch).boxed()
+    }
+
+    fn extend<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Result<(), Error>> {
+        let now = Instant::now();
+        tickets.iter().for_each(|ticket| self.consumer.extend(handed(ticket), now));
+        futures::future::ready(self.stream.vitals.over().map_or(Ok(()), Err)).boxed()
+    }
+
+    fn abandon(&self, ticket: Ticket) {
+        self.consumer.release(handed(&ticket), Instant::now());
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Lag, Error>> {
+        futures::future::ready(Ok(self.consumer.lag(&self.stream.log))).boxed()
+    }
+}
+
+/// What has to be stored before a delivery is settled.
+enum Owed {
+    Emissions,
+    Letter,
+}
+
+impl Taker {
+    async fn settle_all(&self, batch: Vec<Settling>) -> Vec<Unsettled> {
+        let mut unsettled = Vec::new();
+        if let Some(over) = self.stream.vitals.over() {
+            let error = SettleError::Unavailable(over.to_string());
+            return batch.into_iter().map(|settling| Unsettled { settling, error: error.clone() }).collect();
+        }
+        let now = Instant::now();
+        let (mut emitting, mut emissions) = (Vec::new(), Vec::new());
+        let (mut dying, mut letters) = (Vec::new(), Vec::new());
+        for settling in batch {
+            match self.begin(&settling, now) {
+                Ok(None) => finish(settling),
+                Ok(Some((Owed::Emissions, unit))) => {
+                    emitting.push(settling);
+                    emissions.push(unit);
+                }
+                Ok(Some((Owed::Letter, unit))) => {
+                    dying.push(settling);
+                    letters.push(unit);
+                }
+                Err(refusal) => unsettled.push(Unsettled { settling, error: refusal.into() }),
+            }
+        }
+        if !letters.is_empty() {
+            let stored = self.stream.dead.queue.submit_all(letters).await;
+            self.conclude(dying, stored.into_iter().map(dead::settled), &mut unsettled);
+        }
+        if !emissions.is_empty() {
+            let stored = self.stream.queue.submit_all(emissions).await;
+            self.conclude(emitting, stored.into_iter().map(emitted), &mut unsettled);
+        }
+        unsettled
+    }
+
+    /// Settles what needs nothing stored; says what the rest needs.
+    fn begin(&self, settling: &Settling, now: Instant) -> Result<Option<(Owed, Unit)>, Refusal> {
+        // A delivery whose ticket was taken is somebody else's by now.
+        let Some(ticket) = settling.delivery.ticket() else { return Ok(None) };
+        match &settling.settlement {
+            Settlement::Done { emit } if emit.is_empty() => self.consumer.done(ticket.sequence),
+            Settlement::Done { emit } => {
+                return Ok(Some((Owed::Emissions, self.emissions(ticket.sequence, emit)?)));
+            }
+            Settlement::Dead(letter) => {
+                return Ok(Some((Owed::Letter, self.stream.dead.unit(&settling.delivery.event, letter)?)));
+            }
+            Settlement::Retry { after } => self.consumer.retry(handed(ticket), *after, now),
+            Settlement::Release => self.consumer.release(handed(ticket), now),
+        }
+        Ok(None)
+    }
+
+    /// The emissions and the settlement: one unit, so one frame.
+    fn emissions(&self, sequence: u64, emit: &[NewEvent]) -> Result<Unit, Refusal> {
+        if emit.len() > MAX_EMISSIONS {
+            return Err(Refusal::TooMany { count: emit.len(), limit: MAX_EMISSIONS });
+        }
+        let mut bytes = Vec::new();
+        for event in emit {
+            if event.size() > MAX_EVENT_BYTES {
+                return Err(Refusal::TooLarge { size: event.size(), limit: MAX_EVENT_BYTES });
+            }
+            record::encode_event(event, None, &mut bytes)?;
+        }
+        record::encode_settled(&self.consumer.name, sequence, &mut bytes);
+        let limit = self.stream.unit_bytes_max();
+        if bytes.len() > limit {
+            return Err(Refusal::TooLarge { size: bytes.len(), limit });
+        }
+        let events = emit.len() as u32;
+        let settles = Some(Settles { consumer: self.consumer.clone(), sequence });
+        Ok(Unit { bytes, records: events + 1, events, key: None, settles })
+    }
+
+    fn conclude(
+        &self,
+        settlings: Vec<Settling>,
+        results: impl Iterator<Item = Result<(), SettleError>>,
+        unsettled: &mut Vec<Unsettled>,
+    ) {
+        for (settling, result) in settlings.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    if let Some(ticket) = settling.delivery.ticket() {
+                        self.consumer.done(ticket.sequence);
+                    }
+                    finish(settling);
+                }
+                Err(error) => unsettled.push(Unsettled { settling, error }),
+            }
+        }
+    }
+}
+
+/// Dropping the delivery must not give it back.
+fn finish(mut settling: Settling) {
+    settling.delivery.settled();
+}
+
+fn emitted(stored: Stored) -> Result<(), SettleError> {
+    match stored {
+        // A duplicate: an earlier attempt stored its emissions, and the first one wins.
+        Stored::At(_) | Stored::Duplicate(_) => Ok(()),
+        Stored::Full(limit) => Err(SettleError::Full(limit)),
+        Stored::Refused => Err(SettleError::Unavailable("the store takes nothing any more".to_owned())),
+        Stored::Unknown => Err(SettleError::Unavailable("the emissions may or may not be stored".to_owned())),
+    }
+}

@@ -1,0 +1,386 @@
+//! A log as its readers see it: an ordered row of segments, the newest frames in memory, and the bounds of what is there. The
+//! one who writes is in `append`.
+//!
+//! Readers at the tail share the newest frames as [`Bytes`], so a thousand Channels do not read the disk for every event; those
+//! that catch up read files, in large pieces, and pass over sealed segments that hold nothing for them.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::fault::{Damage, Fault};
+use super::frame::{Frame, Head, SEGMENT_HEAD_BYTES};
+use super::segment::{Segment, event_in};
+use super::wanted::Wanted;
+
+/// The newest frames kept in memory, in bytes.
+const TAIL_BYTES: usize = 8 << 20;
+
+/// What is known to be stored, from elsewhere: less than this is damage, not a torn tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// The first sequence that retention kept; 0 when nothing is known.
+    pub(crate) first: u64,
+    /// A sequence that was durable.
+    pub(crate) last: u64,
+}
+
+/// The readers' side.
+pub(crate) struct Log {
+    pub(crate) folder: PathBuf,
+    segments: RwLock<VecDeque<Arc<Segment>>>,
+    tail: RwLock<Tail>,
+    first: AtomicU64,
+    last: AtomicU64,
+    bytes: AtomicU64,
+    dispatched: AtomicU64,
+    growth: watch::Sender<u64>,
+}
+
+/// Where the reading goes on: spares the walk from the index' place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hint {
+    segment: u64,
+    sequence: u64,
+    offset: u64,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// Nothing before this is wanted.
+    pub(crate) from: u64,
+    /// In order; may begin before `from`. Empty at the end of the log.
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) hint: Option<Hint>,
+}
+
+#[derive(Default)]
+struct Tail {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.bytes.len();
+        self.frames.push_back(frame);
+        while self.bytes > TAIL_BYTES
+            && let Some(old) = self.frames.pop_front()
+        {
+            self.bytes -= old.bytes.len();
+        }
+    }
+
+    fn position(&self, sequence: u64) -> Option<usize> {
+        let n = self.frames.partition_point(|frame| frame.head.first <= sequence).checked_sub(1)?;
+        self.frames[n].holds(sequence).then_some(n)
+    }
+}
+
+impl Log {
+    /// Opens a folder; makes it when it is missing. `visit` sees every frame of the newest segment. The log may come out empty.
+    pub(crate) fn open(folder: &Path, evidence: Evidence) -> Result<Self, Fault> {
+        fs::create_dir_all(folder).map_err(Fault::at(folder))?;
+        let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
+        let paths = segment_paths(folder)?;
+        for (n, (first, path)) in paths.iter().enumerate() {
+            let newest = n + 1 == paths.len();
+            let Some(segment) = Segment::open(path.clone(), *first)? else {
+                discard_headless(path, *first, newest, evidence)?;
+                continue;
+            };
+            if newest || !segment.load_index() {
+                segment.scan(|_| {})?;
+            }
+            if let Some(before) = segments.back() {
+                follows(before, *first)?;
+            }
+            segments.push_back(Arc::new(segment));
+        }
+        if let Some(newest) = segments.back() {
+            // It is written again, so what stands beside it would be out of date.
+            fs::remove_file(newest.path.with_extension("idx")).ok();
+        }
+        reaches(folder, &segments, evidence)?;
+        let first = segments.front().map_or(1, |s| s.first).max(evidence.first);
+        let last = segments.back().map_or(0, |s| s.last());
+        Ok(Self {
+            folder: folder.to_owned(),
+            segments: RwLock::new(segments),
+            tail: RwLock::default(),
+            first: AtomicU64::new(first),
+            last: AtomicU64::new(last),
+            bytes: AtomicU64::new(0),
+            dispatched: AtomicU64::new(last),
+            growth: watch::Sender::new(last),
+        })
+    }
+
+    /// The oldest sequence that is there; `last + 1` when there is none.
+    pub(crate) fn first(&self) -> u64 {
+        self.first.load(Ordering::Acquire)
+    }
+
+    /// The newest durable sequence; 0 when there never was one.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of the frames from `first` on.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Live consumers know of everything up to this sequence.
+    pub(crate) fn dispatched(&self) -> u64 {
+        self.dispatched.load(Ordering::SeqCst)
+    }
+
+    /// For the writer, after every live consumer was told.
+    pub(crate) fn set_dispatched(&self, sequence: u64) {
+        self.dispatched.store(sequence, Ordering::SeqCst);
+    }
+
+    /// `last`, as it grows; closed with the log.
+    pub(crate) fn growth(&self) -> watch::Receiver<u64> {
+        self.growth.subscribe()
+    }
+
+    /// Tells those who tail that something came.
+    pub(crate) fn announce(&self) {
+        if self.growth.receiver_count() > 0 {
+            self.growth.send_replace(self.last());
+        }
+    }
+
+    /// For the writer: what retention left.
+    pub(crate) fn set_bounds(&self, first: u64, bytes: u64) {
+        self.first.store(first, Ordering::Release);
+        self.bytes.store(bytes, Ordering::Release);
+    }
+
+    /// For the writer: shows a durable frame to readers.
+    pub(crate) fn show(&self, frame: Frame) {
+        let last = frame.head.next() - 1;
+        self.tail.write().unwrap_or_else(PoisonError::into_inner).push(frame);
+        self.last.store(last, Ordering::SeqCst);
+    }
+
+    /// For the writer: a new active segment.
+    pub(crate) fn add(&self, segment: Arc<Segment>) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).push_back(segment);
+    }
+
+    /// For the writer: takes a segment out that lies wholly below a sequence; never the newest one.
+    pub(crate) fn take_below(&self, sequence: u64) -> Option<Arc<Segment>> {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        if segments.len() > 1 && segments.front().is_some_and(|s| s.last() < sequence) {
+            segments.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// All segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Frames in memory from the one that holds a sequence on, `bytes_max` of them or one; `None` when it is not in memory.
+    pub(crate) fn newest(&self, sequence: u64, bytes_max: usize) -> Option<Vec<Frame>> {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        let start = tail.position(sequence)?;
+        let mut bytes = 0;
+        let fits = |frame: &&Frame| {
+            let first = bytes == 0;
+            bytes += frame.bytes.len();
+            first || bytes <= bytes_max
+        };
+        Some(tail.frames.iter().skip(start).take_while(fits).cloned().collect())
+    }
+
+    /// The frame that holds a sequence, if it is in memory.
+    pub(crate) fn frame_in_memory(&self, sequence: u64) -> Option<Frame> {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        tail.position(sequence).map(|n| tail.frames[n].clone())
+    }
+
+    /// One event's time and record, if it is in memory.
+    pub(crate) fn in_memory(&self, sequence: u64) -> Option<(u64, Bytes)> {
+        let frame = self.frame_in_memory(sequence)?;
+        Some((frame.head.time, event_in(&frame, sequence)?))
+    }
+
+    /// The oldest sequence in memory; `last + 1` when there is none.
+    pub(crate) fn newest_first(&self) -> u64 {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        tail.frames.front().map_or_else(|| self.last() + 1, |frame| frame.head.first)
+    }
+
+    /// The segment that holds a sequence, or the first one behind it.
+    fn locate(&self, sequence: u64) -> Option<(Arc<Segment>, Option<u64>)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let n = segments.partition_point(|s| s.first <= sequence).saturating_sub(1);
+        let next = segments.get(n + 1).map(|s| s.first);
+        segments.get(n).map(|segment| (segment.clone(), next))
+    }
+
+    /// Reads from files, from a sequence on. Blocks.
+    pub(crate) fn read(&self, from: u64, wanted: &Wanted, hint: Option<Hint>) -> Result<Chunk, Fault> {
+        let mut from = from.max(self.first());
+        while from <= self.last() {
+            let Some((segment, next)) = self.locate(from) else { break };
+            if let Some(next) = next
+                && (from >= next || segment.last() < from || segment.is_sealed() && !segment.may_hold(wanted))
+            {
+                from = next;
+                continue;
+            }
+            let offset = match hint {
+                Some(hint) if hint.segment == segment.first && hint.sequence == from => hint.offset,
+                _ => segment.place_of(from),
+            };
+            match read_from(&segment, offset, from) {
+                Ok((frames, offset)) => {
+                    let sequence = frames.last().map_or(from, |frame| frame.head.next());
+                    return Ok(Chunk {
+                        from,
+                        frames,
+                        hint: Some(Hint { segment: segment.first, sequence, offset }),
+                    });
+                }
+                // Its file was given to another segment while we read: retention moved on, and so do we.
+                Err(_) if segment.is_retired() => from = from.max(self.first()),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(Chunk { from, frames: Vec::new(), hint: None })
+    }
+
+    /// One event's time and record, from memory or from its file; `None` when it is not there (any more). Blocks.
+    pub(crate) fn get(&self, sequence: u64) -> Result<Option<(u64, Bytes)>, Fault> {
+        if let Some(event) = self.in_memory(sequence) {
+            return Ok(Some(event));
+        }
+        while (self.first()..=self.last()).contains(&sequence) {
+            let Some((segment, _)) = self.locate(sequence) else { break };
+            match read_from(&segment, segment.place_of(sequence), sequence) {
+                Ok((frames, _)) => return Ok(found(&frames, sequence)),
+                Err(_) if segment.is_retired() => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first sequence stored at or after a time, in milliseconds; `last + 1` when there is none. Blocks.
+    pub(crate) fn at_time(&self, time: u64) -> Result<u64, Fault> {
+        for segment in self.segments() {
+            if let Some(found) = first_at(&segment, time)? {
+                return Ok(found.max(self.first()));
+            }
+        }
+        Ok(self.last() + 1)
+    }
+
+    /// Walks every frame from a sequence on, oldest first. Blocks; for opening.
+    pub(crate) fn walk(&self, from: u64, mut visit: impl FnMut(&Frame)) -> Result<(), Fault> {
+        for segment in self.segments().into_iter().filter(|s| s.last() >= from) {
+            let mut offset = segment.place_of(from);
+            while offset < segment.end() {
+                let frames = segment.read(offset)?;
+                offset += frames.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
+                frames.iter().filter(|frame| frame.head.next() > from).for_each(&mut visit);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn found(frames: &[Frame], sequence: u64) -> Option<(u64, Bytes)> {
+    let frame = frames.iter().find(|frame| frame.holds(sequence))?;
+    Some((frame.head.time, event_in(frame, sequence)?))
+}
+
+/// Reads on from an offset until the frame with the sequence is among what was read.
+fn read_from(segment: &Segment, mut offset: u64, sequence: u64) -> Result<(Vec<Frame>, u64), Fault> {
+    loop {
+        let frames = segment.read(offset)?;
+        offset += frames.iter().map(|frame| frame.bytes.len() as u64).sum::<u64>();
+        if frames.is_empty() || frames.last().is_some_and(|frame| frame.head.next() > sequence) {
+            return Ok((frames, offset));
+        }
+    }
+}
+
+fn first_at(segment: &Segment, time: u64) -> Result<Option<u64>, Fault> {
+    let mut offset = segment.place_at(time);
+    while offset < segment.end() {
+        let head: Head = segment.head_at(offset)?;
+        if head.time >= time {
+            return Ok(Some(head.first));
+        }
+        offset += head.bytes as u64;
+    }
+    Ok(None)
+}
+
+/// The segments of a folder by their first sequence.
+pub(crate) fn segment_paths(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Fault> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Fault::at(folder))? {
+        let path = entry.map_err(Fault::at(folder))?.path();
+        if path.extension().is_some_and(|e| e == "seg") {
+            let first = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
+            let unknown =
+                || std::io::Error::other("not a segment's name; move the file away if it is not the store's");
+            paths.push((first.ok_or_else(unknown).map_err(Fault::at(&path))?, path));
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// A segment whose head is not valid is one that was being made when the process stopped, if nothing speaks against it.
+fn discard_headless(path: &Path, first: u64, newest: bool, evidence: Evidence) -> Result<(), Fault> {
+    let bytes = fs::read(path).map_err(Fault::at(path))?;
+    let frame = bytes.get(SEGMENT_HEAD_BYTES..).and_then(Head::parse).is_some_and(|head| head.first == first);
+    let evidence = match (newest, evidence.last >= first, frame) {
+        (true, false, false) => return fs::remove_file(path).map_err(Fault::at(path)),
+        (false, ..) => "its head is not valid, and later segments exist".to_owned(),
+        (_, true, _) => format!("its head is not valid, and sequence {} was stored", evidence.last),
+        (_, _, true) => format!("its head is not valid, and a frame follows at byte {SEGMENT_HEAD_BYTES}"),
+    };
+    Err(Damage { path: path.to_owned(), offset: 0, after: first - 1, evidence }.into())
+}
+
+fn follows(before: &Segment, first: u64) -> Result<(), Fault> {
+    if before.last() + 1 == first {
+        return Ok(());
+    }
+    let evidence = format!("the next segment begins with sequence {first}");
+    Err(Damage { path: before.path.clone(), offset: before.end(), after: before.last(), evidence }.into())
+}
+
+fn reaches(folder: &Path, segments: &VecDeque<Arc<Segment>>, evidence: Evidence) -> Result<(), Fault> {
+    let Evidence { first, last } = evidence;
+    let there = segments.back().map_or(0, |s| s.last());
+    if there < last {
+        let (path, offset) = segments.back().map_or((folder.to_owned(), 0), |s| (s.path.clone(), s.end()));
+        let evidence = format!("sequence {last} was stored");
+        return Err(Damage { path, offset, after: there, evidence }.into());
+    }
+    match segments.front() {
+        Some(oldest) if first > 0 && oldest.first > first => {
+            let evidence = format!("the segment with sequence {first} is missing");
+            Err(Damage { path: folder.to_owned(), offset: 0, after: first - 1, evidence }.into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,210 @@
+//! The way to a log's writer: a `Mutex<Vec>` that the one writer thread swaps out whole, bounded by a semaphore over bytes, and
+//! answers by oneshot. Records come encoded: the writer's core is the one that every publisher waits for.
+//!
+//! Dropping a submit's future before it queued leaves nothing behind; after that the units are stored all the same.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::consumer::Consumer;
+use super::dedupe::Key;
+
+/// Room in the queue, in blocks of [`BLOCK_BYTES`]: 32 MiB together.
+const QUEUE_BLOCKS: usize = 128 << 10;
+const BLOCK_BYTES: usize = 256;
+/// What a queued unit costs beyond its records, in bytes.
+const UNIT_OVERHEAD_BYTES: usize = 256;
+
+/// Records that are stored together, all or none, in one frame.
+#[derive(Debug, Default)]
+pub(crate) struct Unit {
+    /// With their length prefixes.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: u32,
+    /// How many of the records take a sequence.
+    pub(crate) events: u32,
+    /// What makes it a duplicate.
+    pub(crate) key: Option<Key>,
+    /// The delivery that it settles.
+    pub(crate) settles: Option<Settles>,
+}
+
+/// A delivery that is settled by what is stored with it.
+#[derive(Clone)]
+pub(crate) struct Settles {
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) sequence: u64,
+}
+
+impl std::fmt::Debug for Settles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.consumer.name, self.sequence)
+    }
+}
+
+/// What became of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Durable; the sequence of its first event.
+    At(u64),
+    /// Its key is that of an event with this sequence, which is durable. 0 when a settlement had been stored before.
+    Duplicate(u64),
+    /// No room; not stored.
+    Full(String),
+    /// The writer takes nothing any more; not stored.
+    Refused,
+    /// The write or the sync failed: it may be there after a restart.
+    Unknown,
+}
+
+/// Units with the way back.
+pub(crate) enum Item {
+    One(Unit, oneshot::Sender<Stored>),
+    Many(Vec<Unit>, oneshot::Sender<Vec<Stored>>),
+}
+
+impl Item {
+    /// How much of the queue it takes, in blocks.
+    pub(crate) fn blocks(&self) -> u32 {
+        let cost = |unit: &Unit| unit.bytes.len() + UNIT_OVERHEAD_BYTES;
+        let bytes: usize = match self {
+            Self::One(unit, _) => cost(unit),
+            Self::Many(units, _) => units.iter().map(cost).sum(),
+        };
+        // One that is larger than the whole queue goes alone.
+        bytes.div_ceil(BLOCK_BYTES).min(QUEUE_BLOCKS) as u32
+    }
+}
+
+/// See the file's head.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    room: Semaphore,
+    writer: OnceLock<Thread>,
+    nudged: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: Vec<Item>,
+    door: Door,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Door {
+    #[default]
+    Open,
+    /// What is queued is still written.
+    Closing,
+    /// Nobody reads any more.
+    Closed,
+}
+
+/// What the writer finds.
+pub(crate) enum Work {
+    Items(Vec<Item>),
+    /// Nothing queued, but somebody nudged.
+    Nudge,
+    /// Closed, and nothing is left.
+    End,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        let room = Semaphore::new(QUEUE_BLOCKS);
+        Self { waiting: Mutex::default(), room, writer: OnceLock::new(), nudged: AtomicBool::new(false) }
+    }
+
+    /// The writer's thread, so that it can be woken.
+    pub(crate) fn attend(&self, writer: Thread) {
+        self.writer.get_or_init(|| writer);
+    }
+
+    /// Stores one unit. Cancel-safe in this sense: once queued, it is stored whatever becomes of the future.
+    pub(crate) async fn submit(&self, unit: Unit) -> Stored {
+        let (answer, answered) = oneshot::channel();
+        match self.push(Item::One(unit, answer)).await {
+            Ok(()) => answered.await.unwrap_or(Stored::Unknown),
+            Err(Closed) => Stored::Refused,
+        }
+    }
+
+    /// Stores units, each all or none, in order; one answer for each.
+    pub(crate) async fn submit_all(&self, units: Vec<Unit>) -> Vec<Stored> {
+        let count = units.len();
+        let (answer, answered) = oneshot::channel();
+        match self.push(Item::Many(units, answer)).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| vec![Stored::Unknown; count]),
+            Err(Closed) => vec![Stored::Refused; count],
+        }
+    }
+
+    async fn push(&self, item: Item) -> Result<(), Closed> {
+        let room = self.room.acquire_many(item.blocks()).await.map_err(|_| Closed)?;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.door != Door::Open {
+            return Err(Closed);
+        }
+        room.forget();
+        waiting.items.push(item);
+        let was_empty = waiting.items.len() == 1;
+        drop(waiting);
+        if was_empty {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// For the writer: waits for work, and takes all there is. `spare` is the emptied vector of the last time.
+    pub(crate) fn take(&self, spare: Vec<Item>) -> Work {
+        loop {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waiting.items.is_empty() {
+                return Work::Items(std::mem::replace(&mut waiting.items, spare));
+            }
+            if waiting.door != Door::Open {
+                waiting.door = Door::Closed;
+                return Work::End;
+            }
+            drop(waiting);
+            if self.nudged.swap(false, Ordering::AcqRel) {
+                return Work::Nudge;
+            }
+            std::thread::park();
+        }
+    }
+
+    /// For the writer: so many blocks are free again.
+    pub(crate) fn give_room(&self, blocks: usize) {
+        self.room.add_permits(blocks);
+    }
+
+    /// Has the writer look after retention, soon.
+    pub(crate) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Takes nothing more; what is queued is written.
+    pub(crate) fn close(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.door == Door::Open {
+            waiting.door = Door::Closing;
+        }
+        drop(waiting);
+        self.room.close();
+        self.wake();
+    }
+}
+
+/// The queue takes nothing any more.
+struct Closed;

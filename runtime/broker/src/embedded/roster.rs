@@ -1,0 +1,120 @@
+//! Who reads a stream, and how the writer tells them: a cache from subject to readers, so that an event costs one lookup however
+//! many Channels there are, and a Channel is woken once a group and only for what it wants.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use saf_event::ChannelName;
+
+use super::consumer::{Consumer, Hit, Settings};
+use super::frame::Frame;
+use super::record::EventRecord;
+use super::segment::event_records;
+
+/// Most subjects in the cache; over it, it starts anew.
+const ROUTES_MAX: usize = 16 << 10;
+
+/// The consumers of a stream.
+#[derive(Default)]
+pub(crate) struct Roster {
+    consumers: RwLock<Arc<Vec<Arc<Consumer>>>>,
+    version: AtomicU64,
+}
+
+impl Roster {
+    /// All of them.
+    pub(crate) fn all(&self) -> Arc<Vec<Arc<Consumer>>> {
+        self.consumers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One by its Channel.
+    pub(crate) fn find(&self, name: &ChannelName) -> Option<Arc<Consumer>> {
+        self.all().iter().find(|c| c.name == *name).cloned()
+    }
+
+    /// Adds one.
+    pub(crate) fn add(&self, consumer: Arc<Consumer>) {
+        let mut consumers = self.consumers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = consumers.to_vec();
+        all.push(consumer);
+        *consumers = Arc::new(all);
+        drop(consumers);
+        self.changed();
+    }
+
+    /// Has the writer look at everybody's filters again. Called before a consumer with new ones can be live: the writer
+    /// reads the version after it showed a frame, so either it knows the new filters or the consumer sees the frame itself.
+    pub(crate) fn changed(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The writer's side.
+pub(crate) struct Router {
+    roster: Arc<Roster>,
+    version: u64,
+    consumers: Vec<(Arc<Consumer>, Settings)>,
+    routes: HashMap<Box<[u8]>, Box<[usize]>>,
+    hits: Vec<Vec<Hit>>,
+}
+
+impl Router {
+    pub(crate) fn new(roster: Arc<Roster>) -> Self {
+        Self { roster, version: u64::MAX, consumers: Vec::new(), routes: HashMap::new(), hits: Vec::new() }
+    }
+
+    /// Tells live consumers of a frame that readers can see already.
+    pub(crate) fn tell(&mut self, frame: &Frame) {
+        self.refresh();
+        if self.consumers.is_empty() {
+            return;
+        }
+        for (sequence, range, record) in event_records(frame, 0) {
+            let hit = Hit { sequence, start: range.start as u32, end: range.end as u32 };
+            if !record.channel().is_empty() {
+                self.addressed(&record, hit);
+                continue;
+            }
+            if !self.routes.contains_key(record.subject()) {
+                self.learn(&record);
+            }
+            for n in self.routes.get(record.subject()).into_iter().flatten() {
+                self.hits[*n].push(hit);
+            }
+        }
+        for (hits, (consumer, _)) in self.hits.iter_mut().zip(&self.consumers) {
+            if !hits.is_empty() {
+                consumer.dispatch(hits);
+                hits.clear();
+            }
+        }
+    }
+
+    fn addressed(&mut self, record: &EventRecord<'_>, hit: Hit) {
+        let named = |(c, _): &(Arc<Consumer>, Settings)| c.name.as_str().as_bytes() == record.channel();
+        if let Some(n) = self.consumers.iter().position(named) {
+            self.hits[n].push(hit);
+        }
+    }
+
+    fn learn(&mut self, record: &EventRecord<'_>) {
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
+        }
+        let readers = self.consumers.iter().enumerate().filter(|(_, (_, s))| s.wanted.event(record));
+        self.routes.insert(record.subject().into(), readers.map(|(n, _)| n).collect());
+    }
+
+    fn refresh(&mut self) {
+        let version = self.roster.version.load(Ordering::SeqCst);
+        if version == self.version {
+            return;
+        }
+        let configured = |c: &Arc<Consumer>| Some((c.clone(), c.settings()?));
+        self.consumers = self.roster.all().iter().filter_map(configured).collect();
+        self.hits = vec![Vec::new(); self.consumers.len()];
+        self.routes.clear();
+        self.version = version;
+    }
+}

@@ -1,0 +1,450 @@
+//! One stream: its log, its consumers, its dead letters and its `state.log`, in a folder of its own; and how it comes back.
+//!
+//! Recovery: `state.log` gives the consumers as they were at a mark; settlements that stand in frames behind the mark are
+//! applied again (which changes nothing when they are in the snapshot already); then the dedupe window is scanned.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use saf_event::{ChannelName, NewEvent, StreamName};
+
+use super::append::{Appender, Hold, Limits};
+use super::consumer::{CONSUMERS, Consumer, Stopped};
+use super::dead::{self, Dead};
+use super::dedupe::{Dedupe, Key, KeyMaker};
+use super::fault::{Damage, Fault};
+use super::file::Disk;
+use super::frame::{FRAME_HEAD_BYTES, Frame};
+use super::log::{Evidence, Log, segment_paths};
+use super::marks::{Mark, Marks};
+use super::queue::{Queue, Settles, Stored, Unit};
+use super::record::{self, EventRecord, Record};
+use super::roster::{Roster, Router};
+use super::spare::Workshop;
+use super::state::State;
+use super::vitals::Vitals;
+use super::writer::{Configured, Follower, Writer};
+use super::{MAX_EVENT_BYTES, Tuning};
+use crate::{Discard, PublishError, Receipt, Refusal, StreamConfig};
+
+/// In `state.log`: whether the last stop was a clean one.
+const CLEAN: &str = "clean";
+/// In `state.log`: the logs' marks.
+pub(super) const EVENTS_MARK: &str = "log/events";
+pub(super) const DEAD_MARK: &str = "log/dead";
+/// Most bytes that one settlement stores together.
+const UNIT_BYTES_MAX: usize = 16 << 20;
+
+/// What a store's streams share.
+pub(crate) struct Shared<'a> {
+    pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) workshop: &'a Workshop,
+    pub(crate) vitals: &'a Vitals,
+    pub(crate) tuning: Tuning,
+}
+
+/// See the file's head.
+pub(crate) struct Stream {
+    pub(crate) name: StreamName,
+    pub(crate) log: Arc<Log>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) dead: Dead,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) state: Arc<State>,
+    pub(crate) vitals: Vitals,
+    keys: KeyMaker,
+    marks: Arc<Marks>,
+    applied: Arc<AtomicU64>,
+    configured: Arc<Mutex<Option<Configured>>>,
+    config: Mutex<StreamConfig>,
+    tuning: Tuning,
+    unit_bytes_max: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Where a stream's parts are.
+pub(crate) struct Folders {
+    pub(crate) root: PathBuf,
+    pub(crate) events: PathBuf,
+    pub(crate) dead: PathBuf,
+    pub(crate) state: PathBuf,
+}
+
+impl Folders {
+    pub(crate) fn of(root: &Path) -> Self {
+        let [events, dead, state] = ["events", "dead", "state.log"].map(|name| root.join(name));
+        Self { root: root.to_owned(), events, dead, state }
+    }
+}
+
+impl Stream {
+    /// Opens the stream in a folder; makes it when there is none.
+    pub(crate) fn open(
+        name: &StreamName,
+        folder: &Path,
+        config: &StreamConfig,
+        shared: &Shared<'_>,
+    ) -> Result<Self, Fault> {
+        let Shared { disk, workshop, vitals, tuning } = shared;
+        let folders = Folders::of(folder);
+        fs::create_dir_all(&folders.events).map_err(Fault::at(&folders.events))?;
+        fs::create_dir_all(&folders.dead).map_err(Fault::at(&folders.dead))?;
+        let is_new = is_new(&folders)?;
+        let state = Arc::new(State::open(&folders.state, (*disk).clone())?);
+        let marks = |key| match (Marks::load(&state, key), is_new) {
+            (Some(marks), _) => Ok(marks),
+            (None, true) => Marks::create(&state, key),
+            (None, false) => Err(stateless(&folders, "its beginning is missing")),
+        };
+        let (marks, dead_marks) = (marks(EVENTS_MARK)?, marks(DEAD_MARK)?);
+        let stopped = if is_new || state.get(CLEAN).is_some_and(|v| v == [1]) {
+            Stopped::Clean
+        } else {
+            Stopped::Unclean
+        };
+        let mark = marks.get();
+        let log = Arc::new(Log::open(&folders.events, mark.evidence)?);
+        let roster = Arc::new(restore(&state, log.last(), stopped)?);
+        // From here on a crash is one: nothing may be handed out before this is on disk.
+        state.put(CLEAN, &[0])?;
+        state.sync()?;
+
+        let configured = events_limits(config, *tuning);
+        let keys = KeyMaker::default();
+        let mut dedupe = Dedupe::new(configured.window_millis, tuning.keys_max);
+        let replayed = recover(&log, mark, &roster, &keys, &mut dedupe, configured.window_millis)?;
+        let (dead, dead_writer) = Dead::open(dead::Opening {
+            folder: &folders.dead,
+            marks: dead_marks,
+            disk: (*disk).clone(),
+            workshop,
+            configured: dead_limits(config, *tuning),
+            vitals: (*vitals).clone(),
+            replayed,
+        })?;
+        let appender =
+            Appender::new(log.clone(), (*disk).clone(), configured.limits, workshop.spare(&folders.events)?)?;
+        let (queue, marks, applied) =
+            (Arc::new(Queue::new()), Arc::new(marks), Arc::new(AtomicU64::new(log.last())));
+        let pending = Arc::new(Mutex::new(None));
+        let dispatcher = Dispatcher {
+            log: log.clone(),
+            roster: roster.clone(),
+            router: Router::new(roster.clone()),
+            marks: marks.clone(),
+            applied: applied.clone(),
+            configured: pending.clone(),
+            vitals: (*vitals).clone(),
+        };
+        let writer = Writer::new(queue.clone(), appender, dedupe, dispatcher);
+        let threads = vec![
+            spawn(format!("saf-log-{name}"), folder, move || writer.run())?,
+            spawn(format!("saf-dead-{name}"), folder, move || dead_writer.run())?,
+        ];
+        let stream = Self {
+            name: name.clone(),
+            log,
+            queue,
+            dead,
+            roster,
+            state,
+            vitals: (*vitals).clone(),
+            keys,
+            marks,
+            applied,
+            configured: pending,
+            config: Mutex::new(config.clone()),
+            tuning: *tuning,
+            unit_bytes_max: AtomicUsize::new(unit_bytes_max(configured.limits)),
+            threads: Mutex::new(threads),
+        };
+        // The spares are made by then.
+        stream.queue.nudge();
+        stream.dead.queue.nudge();
+        Ok(stream)
+    }
+
+    /// Takes over a configuration; says whether it differs from the one before.
+    pub(crate) fn configure(&self, config: &StreamConfig) -> bool {
+        let mut present = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if *present == *config {
+            return false;
+        }
+        present.clone_from(config);
+        let limits = events_limits(config, self.tuning);
+        self.unit_bytes_max.store(unit_bytes_max(limits.limits), Ordering::Relaxed);
+        *self.configured.lock().unwrap_or_else(PoisonError::into_inner) = Some(limits);
+        self.queue.nudge();
+        self.dead.configure(dead_limits(config, self.tuning));
+        true
+    }
+
+    /// Most bytes that one settlement can store together.
+    pub(crate) fn unit_bytes_max(&self) -> usize {
+        self.unit_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Encodes an event that somebody publishes.
+    pub(crate) fn unit(&self, event: &NewEvent) -> Result<Unit, Refusal> {
+        if event.size() > MAX_EVENT_BYTES {
+            return Err(Refusal::TooLarge { size: event.size(), limit: MAX_EVENT_BYTES });
+        }
+        let mut bytes = Vec::new();
+        record::encode_event(event, None, &mut bytes)?;
+        let (subject, id) = (event.subject.as_str().as_bytes(), event.id.as_str().as_bytes());
+        let key = match &event.dedupe {
+            saf_event::Dedupe::SubjectAndId => Some(self.keys.key(&[subject, id])),
+            saf_event::Dedupe::Source(source) => Some(self.keys.key(&[subject, source.as_bytes(), id])),
+            saf_event::Dedupe::Settlement => None,
+        };
+        Ok(Unit { bytes, records: 1, events: 1, key, settles: None })
+    }
+
+    /// Encodes a replay: an event for one Channel, once for each dead letter.
+    pub(crate) fn replay(
+        &self,
+        event: &NewEvent,
+        channel: &ChannelName,
+        letter: u64,
+    ) -> Result<Unit, Refusal> {
+        let mut bytes = Vec::new();
+        record::encode_event(event, Some(record::Address { channel: channel.as_str(), letter }), &mut bytes)?;
+        Ok(Unit { bytes, records: 1, events: 1, key: Some(replay_key(&self.keys, letter)), settles: None })
+    }
+
+    /// Brings `state.log` up to date; not synced.
+    pub(crate) fn save(&self) -> Result<(), Fault> {
+        // Before the snapshots: what is applied meanwhile is applied once more after a crash, and changes nothing.
+        let applied = self.applied.load(Ordering::SeqCst);
+        for consumer in self.roster.all().iter() {
+            consumer.save_changes(&self.state, self.log.dispatched())?;
+        }
+        let evidence = Evidence { first: self.log.first(), last: self.log.last() };
+        self.marks.advance(Mark { applied, evidence })?;
+        self.dead.save()
+    }
+
+    /// Ends the writers after what is queued, and leaves the marker of a clean stop unless something failed. Blocks.
+    pub(crate) fn close(&self) -> Result<(), Fault> {
+        self.stop();
+        if self.vitals.has_failed() {
+            return Ok(());
+        }
+        self.save()?;
+        self.state.sync()?;
+        self.state.put(CLEAN, &[1])?;
+        self.state.sync()
+    }
+
+    /// Ends the writers after what is queued. Blocks.
+    pub(crate) fn stop(&self) {
+        self.queue.close();
+        self.dead.queue.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!(stream = %self.name, "a writer's thread panicked");
+            }
+        }
+    }
+
+    /// Wakes everybody who waits, to see that it is over.
+    pub(crate) fn wake_all(&self) {
+        for consumer in self.roster.all().iter() {
+            consumer.wake.notify_waiters();
+            consumer.wake.notify_one();
+        }
+        self.log.announce();
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(name: String, folder: &Path, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
+    std::thread::Builder::new().name(name).spawn(work).map_err(Fault::at(folder))
+}
+
+fn is_new(folders: &Folders) -> Result<bool, Fault> {
+    let empty = segment_paths(&folders.events)?.is_empty() && segment_paths(&folders.dead)?.is_empty();
+    if empty || folders.state.exists() {
+        // A state without a mark was being made when the process stopped.
+        return Ok(empty);
+    }
+    Err(stateless(folders, "it is missing, and there are segments"))
+}
+
+fn stateless(folders: &Folders, evidence: &str) -> Fault {
+    let (path, evidence) = (folders.state.clone(), format!("{evidence}: nobody knows what was handled"));
+    Damage { path, offset: 0, after: 0, evidence }.into()
+}
+
+fn restore(state: &State, last: u64, stopped: Stopped) -> Result<Roster, Fault> {
+    let roster = Roster::default();
+    for (name, snapshot) in state.under(CONSUMERS) {
+        let consumer = ChannelName::parse(&name)
+            .ok()
+            .and_then(|name| Consumer::restore(name, &snapshot, last, stopped, Instant::now()));
+        let unknown = || {
+            std::io::Error::other("its snapshot is not one of this version; use the version that wrote it")
+        };
+        let path = PathBuf::from(format!("state.log: channel {name}"));
+        roster.add(Arc::new(consumer.ok_or_else(unknown).map_err(Fault::at(&path))?));
+    }
+    Ok(roster)
+}
+
+/// Applies settlements behind the mark, fills the dedupe window, and returns the dead letters that were replayed.
+fn recover(
+    log: &Log,
+    mark: Mark,
+    roster: &Roster,
+    keys: &KeyMaker,
+    dedupe: &mut Dedupe,
+    window_millis: u64,
+) -> Result<BTreeSet<u64>, Fault> {
+    let consumers = roster.all();
+    let mut replayed = BTreeSet::new();
+    let mut newest = 0;
+    log.walk(log.last(), |frame| newest = frame.head.time)?;
+    // Measured from the newest frame, not from now: so that a replay just before a stop is always seen.
+    let window = log.at_time(newest.saturating_sub(window_millis))?;
+    log.walk(window.min(mark.applied + 1), |frame| {
+        let mut sequence = frame.head.first;
+        for range in frame.records_from(FRAME_HEAD_BYTES) {
+            match Record::parse(&frame.bytes[range]) {
+                Some(Record::Event(event)) => {
+                    replayed.extend(event.replays());
+                    if let Some(key) = key_of(keys, &event) {
+                        dedupe.insert(key, sequence, frame.head.time);
+                    }
+                    sequence += 1;
+                }
+                Some(Record::Settled { channel, sequence }) if frame.head.next() > mark.applied + 1 => {
+                    if let Some(consumer) = consumers.iter().find(|c| c.name.as_str() == channel) {
+                        consumer.replay_done(sequence);
+                    }
+                }
+                _ => {}
+            }
+        }
+    })?;
+    Ok(replayed)
+}
+
+fn key_of(keys: &KeyMaker, event: &EventRecord<'_>) -> Option<Key> {
+    match event.replays() {
+        Some(letter) => Some(replay_key(keys, letter)),
+        None => event.dedupe_parts().map(|parts| keys.key(&parts)),
+    }
+}
+
+fn replay_key(keys: &KeyMaker, letter: u64) -> Key {
+    keys.key(&[&letter.to_le_bytes()])
+}
+
+fn events_limits(config: &StreamConfig, tuning: Tuning) -> Configured {
+    let segment_bytes = (config.max_bytes.0 / 16).clamp(tuning.segment_bytes_min, tuning.segment_bytes_max);
+    let limits = Limits {
+        max_bytes: config.max_bytes.0,
+        max_events: config.max_messages.unwrap_or(u64::MAX),
+        max_age_millis: config.max_age.0.as_millis() as u64,
+        discard: config.discard,
+        segment_bytes,
+    };
+    Configured { limits, window_millis: config.duplicate_window.0.as_millis() as u64 }
+}
+
+/// As large as the stream itself may be; never made room in by force.
+fn dead_limits(config: &StreamConfig, tuning: Tuning) -> Configured {
+    let events = events_limits(config, tuning);
+    let limits = Limits {
+        max_events: u64::MAX,
+        max_age_millis: config.dead_letter_max_age.0.as_millis() as u64,
+        discard: Discard::New,
+        segment_bytes: events.limits.segment_bytes.min(tuning.dead_segment_bytes_max),
+        ..events.limits
+    };
+    Configured { limits, window_millis: u64::MAX }
+}
+
+fn unit_bytes_max(limits: Limits) -> usize {
+    (limits.segment_bytes as usize / 2).min(UNIT_BYTES_MAX)
+}
+
+/// How long a publisher is told to wait when the store takes nothing; the process is about to be restarted.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What became of a publish.
+pub(crate) fn receipt(stored: Stored, since: Instant) -> Result<Receipt, PublishError> {
+    match stored {
+        Stored::At(sequence) => Ok(Receipt { sequence, duplicate: false }),
+        Stored::Duplicate(sequence) => Ok(Receipt { sequence, duplicate: true }),
+        Stored::Full(limit) => Err(PublishError::Full { limit }),
+        Stored::Refused => Err(PublishError::Unavailable { retry_after: RETRY_AFTER }),
+        Stored::Unknown => Err(PublishError::Unknown { waited: since.elapsed() }),
+    }
+}
+
+/// The follower of the events' writer.
+pub(crate) struct Dispatcher {
+    log: Arc<Log>,
+    roster: Arc<Roster>,
+    router: Router,
+    marks: Arc<Marks>,
+    applied: Arc<AtomicU64>,
+    configured: Arc<Mutex<Option<Configured>>>,
+    vitals: Vitals,
+}
+
+impl Follower for Dispatcher {
+    fn hold(&self) -> Option<Hold> {
+        let dispatched = self.log.dispatched();
+        let consumers = self.roster.all();
+        let held = consumers.iter().filter_map(|c| Some((c.holds(dispatched)?, c)));
+        let (sequence, consumer) = held.min_by_key(|(sequence, _)| *sequence)?;
+        let holder = format!("channel {} has not handled event {sequence} (retain = true)", consumer.name);
+        Some(Hold { sequence, holder })
+    }
+
+    fn stored(&mut self, frame: &Frame, settled: &[Settles]) {
+        for Settles { consumer, sequence } in settled {
+            consumer.done(*sequence);
+        }
+        self.applied.store(frame.head.next() - 1, Ordering::SeqCst);
+    }
+
+    fn told(&mut self, frame: &Frame) {
+        self.router.tell(frame);
+        self.log.set_dispatched(frame.head.next() - 1);
+        self.log.announce();
+    }
+
+    fn keep_floor(&mut self, first: u64) -> Result<(), Fault> {
+        self.marks.keep_floor(first)
+    }
+
+    fn floor(&mut self) -> u64 {
+        0
+    }
+
+    fn limits(&mut self) -> Option<Configured> {
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        self.vitals.fail(fault);
+        for consumer in self.roster.all().iter() {
+            consumer.wake.notify_waiters();
+            consumer.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Group commit: one thread a log takes what waits, never waits for more, writes one frame, syncs once, and answers everybody.
+//!
+//! A group is at most [`GROUP_RECORDS`] records or [`GROUP_BYTES`] bytes, or one larger unit. The next frame is written only after
+//! the last is durable. The first failed write or sync ends the writer: nothing is retried on the same file, because after a
+//! failed sync nobody knows what is on it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::append::{Appender, Full, Hold, Limits};
+use super::dedupe::Dedupe;
+use super::fault::Fault;
+use super::frame::{Builder, FRAME_HEAD_BYTES, Frame};
+use super::queue::{Item, Queue, Settles, Stored, Unit, Work};
+
+/// Most records of a group.
+const GROUP_RECORDS: u32 = 1024;
+/// Most bytes of a group, unless one unit alone is larger.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// What a configuration says about a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Configured {
+    pub(crate) limits: Limits,
+    /// How long a key is remembered, in milliseconds.
+    pub(crate) window_millis: u64,
+}
+
+/// What happens beside the log: the one part in which the events' log and the dead letters' differ.
+pub(crate) trait Follower: Send + 'static {
+    /// What retention may not pass.
+    fn hold(&self) -> Option<Hold>;
+
+    /// A frame is durable; nobody has been told yet.
+    fn stored(&mut self, frame: &Frame, settled: &[Settles]);
+
+    /// Everybody has been told.
+    fn told(&mut self, frame: &Frame);
+
+    /// Makes the floor of retention durable, so that segments below it may go.
+    fn keep_floor(&mut self, first: u64) -> Result<(), Fault>;
+
+    /// A floor below which nothing is needed any more, whatever the limits say.
+    fn floor(&mut self) -> u64;
+
+    /// New limits and window, if there are any.
+    fn limits(&mut self) -> Option<Configured>;
+
+    /// The writer ends, for good.
+    fn failed(&mut self, fault: &Fault);
+}
+
+/// The thread's own.
+pub(crate) struct Writer<F> {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) appender: Appender,
+    pub(crate) dedupe: Dedupe,
+    pub(crate) follower: F,
+    group: Group,
+}
+
+#[derive(Default)]
+struct Group {
+    builder: Builder,
+    answers: Vec<Answer>,
+    settled: Vec<Settles>,
+    settling: HashSet<(usize, u64)>,
+    blocks: usize,
+}
+
+/// Who is told what, once the frame is durable.
+enum Answer {
+    One(Stored, oneshot::Sender<Stored>),
+    /// With how many of them were durable before this frame.
+    Many(Vec<Stored>, usize, oneshot::Sender<Vec<Stored>>),
+}
+
+/// The units of an item that do not fit the frame wait in front of it.
+struct Open {
+    results: Vec<Stored>,
+    durable: usize,
+}
+
+impl<F: Follower> Writer<F> {
+    pub(crate) fn new(queue: Arc<Queue>, appender: Appender, dedupe: Dedupe, follower: F) -> Self {
+        Self { queue, appender, dedupe, follower, group: Group::default() }
+    }
+
+    /// Runs until the queue is closed and empty, or until the disk fails.
+    pub(crate) fn run(mut self) {
+        self.queue.attend(std::thread::current());
+        let mut spare = Vec::new();
+        loop {
+            let result = match self.queue.take(std::mem::take(&mut spare)) {
+                Work::End => return,
+                Work::Nudge => self.look_after_retention(),
+                Work::Items(mut items) => {
+                    let mut waiting = items.drain(..);
+                    let result = waiting.by_ref().try_for_each(|item| self.admit(item));
+                    // After a failure these were never written.
+                    waiting.for_each(refuse);
+                    spare = items;
+                    result.and_then(|()| self.commit())
+                }
+            };
+            if let Err(fault) = result {
+                return self.fail(&fault);
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        tracing::error!(%fault, "the store failed and takes nothing more; restart the process");
+        self.follower.failed(fault);
+        self.queue.close();
+        self.group.answer_unknown();
+        while let Work::Items(items) = self.queue.take(Vec::new()) {
+            items.into_iter().for_each(refuse);
+        }
+    }
+
+    fn admit(&mut self, item: Item) -> Result<(), Fault> {
+        let blocks = item.blocks() as usize;
+        match item {
+            Item::One(unit, answer) => match self.add(unit, None) {
+                Ok(stored) => self.group.answers.push(Answer::One(stored, answer)),
+                Err(fault) => {
+                    // It was not written yet: what failed is the frame before it.
+                    answer.send(Stored::Refused).ok();
+                    return Err(fault);
+                }
+            },
+            Item::Many(units, answer) => {
+                let mut open = Open { results: Vec::with_capacity(units.len()), durable: 0 };
+                let count = units.len();
+                for unit in units {
+                    match self.add(unit, Some(&mut open)) {
+                        Ok(stored) => open.results.push(stored),
+                        Err(fault) => {
+                            open.results.truncate(open.durable);
+                            open.results.resize(count, Stored::Unknown);
+                            answer.send(open.results).ok();
+                            return Err(fault);
+                        }
+                    }
+                }
+                self.group.answers.push(Answer::Many(open.results, open.durable, answer));
+            }
+        }
+        self.group.blocks += blocks;
+        Ok(())
+    }
+
+    /// Takes a unit into the frame, after writing the frame when it does not fit.
+    fn add(&mut self, unit: Unit, open: Option<&mut Open>) -> Result<Stored, Fault> {
+        if let Some(stored) = self.known(&unit) {
+            return Ok(stored);
+        }
+        let frame = self.group.builder.len() + unit.bytes.len();
+        let too_many = self.group.builder.records() + unit.records > GROUP_RECORDS || frame > GROUP_BYTES;
+        let waits = !self.group.builder.is_empty();
+        if waits && (too_many || !self.appender.fits(frame)) {
+            self.commit()?;
+            if let Some(open) = open {
+                open.durable = open.results.len();
+            }
+        }
+        if let Err(Full(limit)) = self.make_room(&unit)? {
+            return Ok(Stored::Full(limit));
+        }
+        let sequence = self.appender.log.last() + 1 + u64::from(self.group.builder.events());
+        self.group.builder.push(&unit.bytes, unit.records, unit.events);
+        if let Some(key) = unit.key {
+            self.dedupe.insert(key, sequence, self.appender.now());
+        }
+        if let Some(settles) = unit.settles {
+            self.group.settling.insert(settles.identity());
+            self.group.settled.push(settles);
+        }
+        Ok(Stored::At(sequence))
+    }
+
+    /// A duplicate is answered with its group, so never before the first one is durable.
+    fn known(&self, unit: &Unit) -> Option<Stored> {
+        if let Some(settles) = &unit.settles
+            && (self.group.settling.contains(&settles.identity())
+                || settles.consumer.is_settled(settles.sequence))
+        {
+            return Some(Stored::Duplicate(0));
+        }
+        self.dedupe.find(unit.key?).map(Stored::Duplicate)
+    }
+
+    fn make_room(&mut self, unit: &Unit) -> Result<Result<(), Full>, Fault> {
+        let frame = self.group.builder.len() + unit.bytes.len();
+        if FRAME_HEAD_BYTES + unit.bytes.len() > self.appender.frame_bytes_max() {
+            return Ok(Err(Full("what is to be stored together is larger than a segment".to_owned())));
+        }
+        let events = u64::from(self.group.builder.events() + unit.events);
+        let follower = &self.follower;
+        if let Err(full) = self.appender.make_room(frame as u64, events, &|| follower.hold())? {
+            return Ok(Err(full));
+        }
+        if self.appender.fits(frame) {
+            return Ok(Ok(()));
+        }
+        match self.roll() {
+            Err(fault) if fault.is_full() => Ok(Err(Full(format!("the disk has no room ({fault})")))),
+            Err(fault) => Err(fault),
+            Ok(()) => Ok(Ok(())),
+        }
+    }
+
+    fn roll(&mut self) -> Result<(), Fault> {
+        self.appender.roll()?;
+        self.collect()
+    }
+
+    fn collect(&mut self) -> Result<(), Fault> {
+        if self.appender.has_garbage() {
+            let first = self.appender.log.first();
+            self.follower.keep_floor(first)?;
+            self.appender.collect(first)?;
+        }
+        self.appender.order_spare();
+        Ok(())
+    }
+
+    fn look_after_retention(&mut self) -> Result<(), Fault> {
+        if let Some(Configured { limits, window_millis }) = self.follower.limits() {
+            self.appender.limits = limits;
+            self.dedupe.set_window(window_millis);
+        }
+        self.appender.expire()?;
+        let floor = self.follower.floor();
+        if floor > self.appender.log.first() {
+            self.appender.drop_below(floor)?;
+        }
+        self.dedupe.expire(self.appender.now());
+        self.collect()
+    }
+
+    /// Writes the frame, syncs, and answers.
+    fn commit(&mut self) -> Result<(), Fault> {
+        let frame = if self.group.builder.is_empty() {
+            None
+        } else {
+            let now = self.appender.now();
+            let frame = self.appender.append(&mut self.group.builder, now)?;
+            self.dedupe.expire(now);
+            self.follower.stored(&frame, &self.group.settled);
+            Some(frame)
+        };
+        self.group.answer();
+        self.queue.give_room(std::mem::take(&mut self.group.blocks));
+        if let Some(frame) = frame {
+            self.follower.told(&frame);
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn answer(&mut self) {
+        self.settled.clear();
+        self.settling.clear();
+        for answer in self.answers.drain(..) {
+            // Whoever hung up has stored his event all the same.
+            match answer {
+                Answer::One(stored, to) => drop(to.send(stored)),
+                Answer::Many(stored, _, to) => drop(to.send(stored)),
+            }
+        }
+    }
+
+    fn answer_unknown(&mut self) {
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::One(stored, to) => drop(to.send(unknown(stored))),
+                Answer::Many(stored, durable, to) => {
+                    let doubt = |(n, stored)| if n < durable { stored } else { unknown(stored) };
+                    drop(to.send(stored.into_iter().enumerate().map(doubt).collect()));
+                }
+            }
+        }
+    }
+}
+
+/// What the failed frame was to hold is not known to be stored.
+fn unknown(stored: Stored) -> Stored {
+    match stored {
+        Stored::At(_) | Stored::Duplicate(_) => Stored::Unknown,
+        stored => stored,
+    }
+}
+
+fn refuse(item: Item) {
+    match item {
+        Item::One(_, to) => drop(to.send(Stored::Refused)),
+        Item::Many(units, to) => drop(to.send(vec![Stored::Refused; units.len()])),
+    }
+}
+
+impl Settles {
+    fn identity(&self) -> (usize, u64) {
+        (Arc::as_ptr(&self.consumer) as usize, self.sequence)
+    }
+}

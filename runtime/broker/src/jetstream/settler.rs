@@ -1,0 +1,375 @@
+//! Settling: what must be stored first is stored first, then the delivery is acked on the consuming connection.
+//!
+//! A batch is sent whole before any answer is waited for, and each delivery is acked when its own answer comes. Acks are sent
+//! by the future that settles, never inside a `select!` branch, where a half-done ack would be lost until the ack wait.
+//! Acks are not confirmed: one that is lost brings the event again, and its emissions' keys keep them from being stored
+//! twice within the stream's duplicate window.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_nats::{Subject, header};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use saf_event::{ByteString, ChannelName, Event, NewEvent};
+use tokio::time::sleep;
+
+use super::answer::Settled;
+use super::api::Failure;
+use super::codec::{self, Head};
+use super::connection::backoff;
+use super::names::Route;
+use super::publisher::{Answers, Outgoing, timeout_if_slow};
+use super::{Core, dead};
+use crate::{
+    ChannelPlan, Error, Lag, Order, Refusal, SettleError, Settlement, Settler, Settling, Ticket, Unsettled,
+};
+
+/// Most emissions that the server stores as one batch.
+pub(super) const BATCH_MESSAGES: usize = 1_000;
+/// How often a batch is sent again that the server was too busy for.
+const BUSY_ATTEMPTS: usize = 8;
+/// A retry due later than this waits in the stream, where it holds no slot of `max_ack_pending`.
+const PARK_SECONDS: u64 = 60;
+/// Most events whose releases are remembered; of one that is not, a release counts as an attempt.
+const RELEASED_EVENTS: usize = 65_536;
+
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+const NAK: Bytes = Bytes::from_static(b"-NAK");
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+/// One Channel's settler.
+pub(super) struct ChannelSettler {
+    core: Arc<Core>,
+    pub(super) route: Arc<Route>,
+    pub(super) channel: ChannelName,
+    pub(super) filters: Vec<String>,
+    order: Order,
+    released: Mutex<HashMap<u64, u32>>,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look at the Channel's lag saw.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// The oldest event that was not settled.
+    oldest: Option<u64>,
+    /// How many were not settled.
+    backlog: u64,
+    expired: u64,
+}
+
+/// What settling a delivery takes.
+enum Step {
+    /// Tell the server now.
+    Tell(Bytes),
+    /// Store these, then ack.
+    Store(Vec<Outgoing>),
+    /// It cannot be done.
+    Refuse(SettleError),
+}
+
+impl ChannelSettler {
+    pub(super) fn new(core: Arc<Core>, route: Arc<Route>, plan: &ChannelPlan) -> Self {
+        Self {
+            core,
+            filters: route.filters(&plan.channel, &plan.subjects),
+            route,
+            channel: plan.channel.clone(),
+            order: plan.order,
+            released: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// How often this process gave an event back without a verdict.
+    pub(super) fn releases(&self, sequence: u64) -> u32 {
+        lock(&self.released).get(&sequence).copied().unwrap_or(0)
+    }
+
+    fn note_release(&self, sequence: u64) {
+        let mut released = lock(&self.released);
+        if released.len() < RELEASED_EVENTS || released.contains_key(&sequence) {
+            *released.entry(sequence).or_default() += 1;
+        }
+    }
+
+    fn forget_releases(&self, sequence: u64) {
+        let mut released = lock(&self.released);
+        if !released.is_empty() {
+            released.remove(&sequence);
+        }
+    }
+
+    async fn settle_batch(&self, batch: Vec<Settling>) -> Vec<Unsettled> {
+        let answers = Answers::new(batch.len());
+        let mut unsettled = Vec::new();
+        let mut waiting: Vec<Option<Settling>> = Vec::with_capacity(batch.len());
+        let mut left = 0;
+        for (index, settling) in batch.into_iter().enumerate() {
+            let kept = match self.step(&settling) {
+                Step::Tell(word) => self.tell(settling, word, &mut unsettled).await,
+                Step::Refuse(error) => {
+                    unsettled.push(Unsettled { settling, error });
+                    None
+                }
+                Step::Store(messages) => {
+                    self.core.publisher.send_together(messages, &answers, index).await;
+                    left += 1;
+                    Some(settling)
+                }
+            };
+            waiting.push(kept);
+        }
+        if left > 0 {
+            self.finish(waiting, left, &answers, &mut unsettled).await;
+        }
+        unsettled
+    }
+
+    /// Takes the answers as they come.
+    async fn finish(
+        &self,
+        mut waiting: Vec<Option<Settling>>,
+        mut left: usize,
+        answers: &Arc<Answers>,
+        unsettled: &mut Vec<Unsettled>,
+    ) {
+        let mut came = Vec::with_capacity(left);
+        let mut busy: Vec<(usize, Settling)> = Vec::new();
+        let mut attempt = 0;
+        while left > 0 {
+            answers.take(&mut came).await;
+            for (index, answer) in came.drain(..) {
+                let Some(settling) = waiting[index].take() else { continue };
+                left -= 1;
+                match answer.settled() {
+                    Settled::Stored => {
+                        self.tell(settling, ACK, unsettled).await;
+                    }
+                    Settled::Busy if attempt < BUSY_ATTEMPTS => busy.push((index, settling)),
+                    Settled::Busy => {
+                        let error =
+                            SettleError::Unavailable("too many batches are under way on the server".into());
+                        unsettled.push(Unsettled { settling, error });
+                    }
+                    Settled::Failed(error) => self.give_up(settling, error, unsettled).await,
+                }
+            }
+            if left == 0 && !busy.is_empty() {
+                attempt += 1;
+                sleep(backoff(attempt)).await;
+                for (index, settling) in busy.drain(..) {
+                    if let Step::Store(messages) = self.step(&settling) {
+                        self.core.publisher.send_together(messages, answers, index).await;
+                        waiting[index] = Some(settling);
+                        left += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A retry that the stream will not hold waits on the server's consumer instead.
+    async fn give_up(&self, settling: Settling, error: SettleError, unsettled: &mut Vec<Unsettled>) {
+        match (&settling.settlement, &error) {
+            (Settlement::Retry { after }, SettleError::Refused(refusal)) => {
+                let after = *after;
+                tracing::warn!(channel = %self.channel, %refusal, "the stream holds no scheduled retries; the consumer does");
+                self.tell(settling, nak(after), unsettled).await;
+            }
+            _ => unsettled.push(Unsettled { settling, error }),
+        }
+    }
+
+    /// What has to happen for a settlement.
+    fn step(&self, settling: &Settling) -> Step {
+        let event = &settling.delivery.event;
+        match &settling.settlement {
+            Settlement::Done { emit } if emit.is_empty() => Step::Tell(ACK),
+            Settlement::Done { emit } => self.emissions(event, emit),
+            Settlement::Retry { after } if self.parks(*after) => {
+                Step::Store(vec![self.parked(settling, *after)])
+            }
+            Settlement::Retry { after } => Step::Tell(nak(*after)),
+            Settlement::Dead(letter) => {
+                let limit = self.core.publisher.max_bytes();
+                Step::Store(vec![dead::encode(&self.route, event, letter, limit)])
+            }
+            Settlement::Release => {
+                self.note_release(event.sequence);
+                Step::Tell(NAK)
+            }
+        }
+    }
+
+    fn emissions(&self, parent: &Event, emit: &[NewEvent]) -> Step {
+        if emit.len() > BATCH_MESSAGES {
+            return Step::Refuse(Refusal::TooMany { count: emit.len(), limit: BATCH_MESSAGES }.into());
+        }
+        let limit = self.core.publisher.max_bytes();
+        let batch_id = (emit.len() > 1).then(|| saf_event::EventId::generate().to_string());
+        let mut messages = Vec::with_capacity(emit.len());
+        for (index, event) in emit.iter().enumerate() {
+            let key = codec::emission_key(self.channel.as_str(), parent.sequence, index);
+            let mut head = Head::of_new(event, key);
+            if let Some(id) = &batch_id {
+                head.set(header::NATS_BATCH_ID, id.as_str());
+                head.set(header::NATS_BATCH_SEQUENCE, (index + 1).to_string());
+                if index + 1 == emit.len() {
+                    head.set(header::NATS_BATCH_COMMIT, "1");
+                }
+            }
+            let size = head.bytes + event.data.len();
+            if size > limit {
+                return Step::Refuse(Refusal::TooLarge { size, limit }.into());
+            }
+            let subject = self.route.subject(event.subject.as_str());
+            messages.push(Outgoing { subject, head, data: event.data.clone() });
+        }
+        Step::Store(messages)
+    }
+
+    /// In strict order the event itself must stay at the head of the line.
+    fn parks(&self, after: Duration) -> bool {
+        self.route.schedules && self.order == Order::None && after > Duration::from_secs(PARK_SECONDS)
+    }
+
+    /// A retry as a scheduled message: when due, the server stores it under the Channel's private subject.
+    fn parked(&self, settling: &Settling, after: Duration) -> Outgoing {
+        let (event, delivery) = (&settling.delivery.event, &settling.delivery);
+        let due = humantime::format_rfc3339_seconds(SystemTime::now() + after);
+        let key = format!("s/{}/{}/{}", self.channel, event.sequence, delivery.deliveries);
+        let mut head = Head::of_stored(event, key);
+        head.set(header::NATS_SCHEDULE, format!("@at {due}"));
+        head.set(header::NATS_SCHEDULE_TARGET, self.route.to(&self.channel));
+        head.set(codec::SUBJECT, event.subject.as_str());
+        head.set(codec::SEQUENCE, event.sequence.to_string());
+        head.set(codec::TIME, event.time.to_string());
+        head.set(codec::ATTEMPTS, delivery.attempt.to_string());
+        head.set(codec::DELIVERIES, delivery.deliveries.to_string());
+        Outgoing { subject: self.route.at(&self.channel, event.sequence), head, data: event.data.clone() }
+    }
+
+    /// Says a word about a delivery to the server and lets go of it; on failure it joins the unsettled ones. Always `None`.
+    async fn tell(
+        &self,
+        mut settling: Settling,
+        word: Bytes,
+        unsettled: &mut Vec<Unsettled>,
+    ) -> Option<Settling> {
+        let Some(ticket) = settling.delivery.ticket().cloned() else { return None };
+        let last_word = word == ACK;
+        match self.say(&ticket, word).await {
+            Ok(()) => {
+                settling.delivery.settled();
+                if last_word {
+                    self.forget_releases(ticket.sequence);
+                }
+                self.core.settled.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => unsettled.push(Unsettled { settling, error: SettleError::Unavailable(error) }),
+        }
+        None
+    }
+
+    /// Acks a delivery that became something else than an event.
+    pub(super) async fn acknowledge(&self, ticket: &Ticket) {
+        if let Err(error) = self.say(ticket, ACK).await {
+            tracing::debug!(error, "an ack was not sent; the event comes again");
+        }
+    }
+
+    async fn say(&self, ticket: &Ticket, word: Bytes) -> Result<(), String> {
+        let subject =
+            Subject::try_from(ticket.handle.clone().into_bytes()).map_err(|error| error.to_string())?;
+        let sent = self.core.consuming.client.publish(subject, word);
+        match timeout_if_slow(self.core.patience, sent).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the consuming connection to NATS is down".into()),
+        }
+    }
+
+    async fn look(&self) -> Result<Lag, Error> {
+        let (stream, channel) = (self.route.stream.as_str(), self.channel.as_str());
+        let about = |failure: Failure| failure.about(&format!("the lag of channel {channel}"));
+        let info = self.core.api.consumer(stream, channel).await.map_err(about)?;
+        let info = info.ok_or_else(|| Error::NotFound(format!("consumer {channel} on stream {stream}")))?;
+        let state = self.core.api.stream(stream).await.map_err(about)?;
+        let state = state.ok_or_else(|| Error::NotFound(format!("stream {stream}")))?.state;
+        let floor = info.ack_floor.stream_seq;
+        let backlog = info.num_pending + info.num_ack_pending;
+        let oldest = if backlog == 0 { None } else { self.oldest_after(floor).await.map_err(about)? };
+
+        let mut seen = lock(&self.seen);
+        if let Some(before) = seen.oldest.filter(|&before| before > floor && before < state.first_seq) {
+            seen.expired += (state.first_seq - before).min(seen.backlog);
+        }
+        (seen.oldest, seen.backlog) = (oldest, backlog);
+        Ok(Lag { pending: info.num_pending, unsettled: info.num_ack_pending, floor, expired: seen.expired })
+    }
+
+    /// The oldest event behind the floor that the Channel means.
+    async fn oldest_after(&self, floor: u64) -> Result<Option<u64>, Failure> {
+        let mut oldest: Option<u64> = None;
+        for filter in &self.filters {
+            let found = self.core.api.message_from(self.route.stream.as_str(), floor + 1, filter).await?;
+            let found = found.map(|message| message.sequence);
+            oldest = oldest.into_iter().chain(found).min();
+        }
+        Ok(oldest)
+    }
+}
+
+impl Settler for ChannelSettler {
+    fn settle(&self, batch: Vec<Settling>) -> BoxFuture<'_, Vec<Unsettled>> {
+        Box::pin(self.settle_batch(batch))
+    }
+
+    fn extend<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            for ticket in tickets {
+                self.say(ticket, IN_PROGRESS).await.map_err(Error::Unavailable)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn abandon(&self, ticket: Ticket) {
+        self.note_release(ticket.sequence);
+        // A full queue means that the connection is down; the ack wait does the rest.
+        let _ = self.core.given_back.try_send(ticket.handle);
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Lag, Error>> {
+        Box::pin(self.look())
+    }
+}
+
+/// Tells the server about deliveries that were dropped; ends when the broker is gone.
+pub(super) async fn give_back(
+    client: async_nats::Client,
+    mut dropped: tokio::sync::mpsc::Receiver<ByteString>,
+) {
+    while let Some(handle) = dropped.recv().await {
+        let Ok(subject) = Subject::try_from(handle.into_bytes()) else { continue };
+        if let Err(error) = client.publish(subject, NAK).await {
+            tracing::debug!(%error, "a delivery was not given back; its ack wait does that");
+        }
+    }
+}
+
+fn nak(after: Duration) -> Bytes {
+    if after.is_zero() {
+        return NAK;
+    }
+    format!("-NAK {{\"delay\": {}}}", after.as_nanos()).into()
+}
+
+/// Nothing here panics while it holds a lock, so a poisoned one is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

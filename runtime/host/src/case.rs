@@ -1,0 +1,63 @@
+//! One event through one fresh instance, without broker or HTTP: what the `test` command, replay on a new build and fuzzing share.
+//! Production's limits hold. The guest sees a wall clock that stands at the event's time, a monotonic clock that moves a microsecond
+//! a reading, and random bytes that repeat, so that a case comes out the same every time.
+//!
+//! What is deliberately not fixed: real waiting (`wasi:io/poll` on a timer sleeps) and the deadline, which is the wall clock's.
+
+use std::sync::Arc;
+
+use saf_event::Event;
+
+use crate::Host;
+use crate::component::Component;
+use crate::config::Limits;
+use crate::console::{LogLine, Sink};
+use crate::instance::{Instance, Seed, StartError};
+use crate::roster::{Grant, PoolId};
+use crate::verdict::Call;
+use crate::world::Nature;
+
+/// An event and what a component meets it with.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The event.
+    pub event: Event,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The Channel's `config` table as JSON.
+    pub config_json: String,
+    /// What the event may use.
+    pub limits: Limits,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct CaseReport {
+    /// The call, or why there was none.
+    pub call: Result<Call, StartError>,
+    /// What the guest logged in `init` and in the call; empty when it did not start (see the error's stderr).
+    pub log: Vec<LogLine>,
+}
+
+/// Runs a case. Takes one of the host's instances for its time, waits while all are in use; dropping the future ends it.
+pub async fn run_case(host: &Arc<Host>, component: &Component, case: &Case) -> CaseReport {
+    let slot = match host.roster().acquire(PoolId::NONE).await {
+        Grant::Place(slot) => slot,
+        Grant::Instance(instance) => instance.into_slot(),
+    };
+    let seed = Seed {
+        engine: host.engine(),
+        clock: host.clock(),
+        component,
+        limits: &case.limits,
+        config_json: &case.config_json,
+        nature: Nature::fixed_at(&case.event),
+        sink: Sink::Kept(Vec::new()),
+    };
+    let mut instance = match Instance::start(seed, slot).await {
+        Ok(instance) => instance,
+        Err(error) => return CaseReport { call: Err(error), log: Vec::new() },
+    };
+    let call = instance.handle(&case.event, case.attempt, &case.limits).await;
+    CaseReport { call: Ok(call), log: instance.take_lines() }
+}

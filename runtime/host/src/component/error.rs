@@ -1,0 +1,84 @@
+//! Why a component was refused, in words for the author of the Channel: what is wrong, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use saf_event::Size;
+
+/// Why a component was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Larger than `host.max_component`.
+    #[error(
+        "the component has {size} bytes, host.max_component allows {limit}: raise it, or strip the component"
+    )]
+    TooLarge {
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit.
+        limit: Size,
+    },
+    /// Not by its first bytes.
+    #[error(
+        "this is no WebAssembly component: give the .wasm file that the build made for wasm32-wasip2 (or its like)"
+    )]
+    NotWebAssembly,
+    /// A module of the core format.
+    #[error(
+        "this is a core WebAssembly module, not a component: build it for wasm32-wasip2, or turn it into a component with \
+         `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// An ELF file: what wasmtime compiles to, or a program.
+    #[error(
+        "this is compiled machine code, which is never run from a file: give the .wasm component that it was made from"
+    )]
+    Precompiled,
+    /// The validator's or the compiler's words.
+    #[error("the component is invalid, or uses a feature that is turned off: {0}")]
+    Invalid(String),
+    /// Imports that nothing grants.
+    #[error(
+        "the component imports {}, which nothing grants. A Channel may import wasi:io, wasi:clocks, wasi:random and wasi:cli 0.2 and \
+         wasi:logging 0.1.0-draft; wasi:filesystem, wasi:sockets and wasi:http 0.2 are there and refuse. Build it without {}",
+        .0.join(", "),
+        if .0.len() == 1 { "that import" } else { "those imports" }
+    )]
+    Imports(Vec<String>),
+    /// Linking failed for another reason, such as a function that the host's version of an interface does not have.
+    #[error(
+        "the component cannot be linked: {0}. Build it against the WASI 0.2 interfaces that this runtime has"
+    )]
+    Link(String),
+    /// It is not a Channel.
+    #[error(
+        "the component is no Channel: it must export saf:channel/handler@0.1.0 (world saf:channel/channel), but {0}"
+    )]
+    World(String),
+    /// It is a Channel of another contract.
+    #[error(
+        "the component exports {exported}, this runtime speaks {wanted}: build it against that version of the contract"
+    )]
+    OtherVersion {
+        /// What it exports.
+        exported: String,
+        /// What it should.
+        wanted: &'static str,
+    },
+    /// The compiler has a bug; the host is unharmed.
+    #[error(
+        "the compiler panicked on the component ({0}); nothing else is affected. Please report it with the component"
+    )]
+    Panicked(String),
+    /// The runtime is shutting down.
+    #[error("the component was not loaded: the runtime is stopping")]
+    Stopping,
+}

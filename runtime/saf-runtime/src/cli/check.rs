@@ -1,0 +1,94 @@
+//! `saf-runtime check`: everything that can be said before running. Prints what it found; fails when something would not work.
+
+use std::fmt::Write;
+
+use saf_channel::Config as Channel;
+use saf_event::ChannelName;
+use saf_host::Host;
+
+use super::{ConfigFile, print};
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::graph::Graph;
+
+pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
+    let config = file.load()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let host = Host::new(&config.host).map_err(|error| Failure::Config(error.to_string()))?;
+    let mut text = String::new();
+    let mut broken = Vec::new();
+    for (name, channel) in &config.channels {
+        let loaded = runtime.block_on(host.load(&channel.component));
+        if loaded.is_err() {
+            broken.push(name.as_str());
+        }
+        describe(&mut text, name, channel, loaded).map_err(Failure::internal)?;
+    }
+    flow(&mut text, &config).map_err(Failure::internal)?;
+    print(&text)?;
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Check(format!("cannot be run: {}", broken.join(", "))))
+    }
+}
+
+fn describe(
+    text: &mut String,
+    name: &ChannelName,
+    channel: &Channel,
+    loaded: Result<saf_host::Component, saf_host::LoadError>,
+) -> std::fmt::Result {
+    writeln!(text, "{name}")?;
+    writeln!(text, "  takes      {} of stream {}", list(&channel.subjects), channel.stream)?;
+    writeln!(
+        text,
+        "  may emit   {}",
+        if channel.emit.subjects.is_empty() { "nothing".into() } else { list(&channel.emit.subjects) }
+    )?;
+    let limits = &channel.limits;
+    writeln!(text, "  an event   fuel {}, {}, {} of memory", limits.fuel, limits.timeout, limits.memory)?;
+    match loaded {
+        Err(error) => writeln!(text, "  component  {}: CANNOT BE RUN: {error}", channel.component.display()),
+        Ok(component) => {
+            let digest = component.digest().get(..12).unwrap_or_default().to_owned();
+            writeln!(
+                text,
+                "  component  {} ({} bytes, {digest})",
+                channel.component.display(),
+                component.size()
+            )?;
+            for import in component.imports() {
+                writeln!(text, "  imports    {}: {}", import.name, import.access)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn flow(text: &mut String, config: &Config) -> std::fmt::Result {
+    let graph = Graph::new(&config.channels);
+    writeln!(text, "\nflow")?;
+    for name in config.channels.keys() {
+        let fed: Vec<_> = graph.fed_by(name).iter().map(|name| name.as_str()).collect();
+        writeln!(
+            text,
+            "  {name} -> {}",
+            if fed.is_empty() { "(no Channel)".to_owned() } else { fed.join(", ") }
+        )?;
+    }
+    for name in graph.fed_by_posts_only() {
+        writeln!(text, "  note: no Channel feeds {name}; only posted events reach it")?;
+    }
+    for path in graph.loops() {
+        let names: Vec<_> = path.iter().map(|name| name.as_str()).collect();
+        let path = format!("{} -> {}", names.join(" -> "), names[0]);
+        writeln!(text, "  warning: events may go round: {path}; max_hops ends it with a dead letter")?;
+    }
+    Ok(())
+}
+
+fn list(filters: &[saf_event::Filter]) -> String {
+    filters.iter().map(saf_event::Filter::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,96 @@
+//! The command line: what a newcomer sees with `--help`. A command is a file; without one, the router runs.
+
+mod check;
+mod completions;
+mod run;
+mod schema;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Routes events to sandboxed WebAssembly Channels.
+///
+/// Post an event over HTTP; it is stored durably, handed to every Channel that subscribes to its subject, and what the Channels
+/// emit is stored again. A Channel is a WebAssembly component in any language, run under fuel, time and memory limits.
+#[derive(Debug, Parser)]
+#[command(name = "saf-runtime", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  saf-runtime --config router.toml            run the router
+  curl -X POST -H 'Content-Type: application/json' \\
+       -d '{\"subject\": \"hello\", \"data\": {\"a\": 1}}' http://127.0.0.1:1378/api/event
+  saf-runtime check --config router.toml      say what is wrong before running
+
+Every key of the file can be overridden by a variable: SAF__HTTP__LISTEN=127.0.0.1:8080.
+Exit codes: 0 ok, 1 a check failed, 2 usage, 69 server unreachable, 70 a bug, 74 the store failed, 78 bad configuration.";
+
+/// Where the configuration is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = "router.toml", env = "SAF_CONFIG")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.config, std::env::vars())?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the router (the same as no command).
+    Run(ConfigFile),
+    /// Check the configuration, the components and how events flow between Channels; start nothing.
+    Check(ConfigFile),
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
+    /// Print a shell's completions.
+    Completions(completions::Completions),
+}
+
+impl Arguments {
+    /// Runs what was asked for.
+    pub(crate) fn execute(self) -> Result<(), Failure> {
+        match self.command {
+            None => run::run(&self.file),
+            Some(Command::Run(file)) => run::run(&file),
+            Some(Command::Check(file)) => check::check(&file),
+            Some(Command::Schema) => schema::print(),
+            Some(Command::Completions(completions)) => completions.print(),
+        }
+    }
+}
+
+/// Prints to stdout; a reader that left (`| head`) is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::internal(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

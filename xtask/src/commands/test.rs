@@ -1,0 +1,49 @@
+//! `cargo xtask test`: everything the tests need, then all tests. Tests run real parts: guests as components, a real
+//! nats-server, real webhook payloads. They find them by environment variables:
+//!
+//! | variable | what |
+//! | --- | --- |
+//! | `SAF_GUESTS` | the folder `guests/dist`, with `rust/echo.wasm` and so on |
+//! | `NATS_SERVER` | the nats-server program |
+//! | `SAF_WEBHOOK_EXAMPLES` | the JSON file with example webhooks; not set where there is no npm |
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use crate::commands::guests;
+use crate::step;
+use crate::tools::{self, WebhookExamples};
+use crate::workspace::Workspace;
+
+/// Without arguments all tests of the router and the guests; with arguments, what `cargo test <arguments>` selects.
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Result<()> {
+    let nats_server = tools::nats_server(workspace)?;
+    let examples = tools::webhook_examples(workspace)?;
+    let skipped =
+        "==> SKIPPED: tests with GitHub's example webhooks, because npm is missing. Install Node.js with npm";
+    guests::run(workspace)?;
+    let with_parts = |mut command: Command| {
+        command.env("NATS_SERVER", &nats_server).env("SAF_GUESTS", workspace.components());
+        match &examples {
+            WebhookExamples::Fetched(path) => command.env("SAF_WEBHOOK_EXAMPLES", path),
+            WebhookExamples::NoNpm => command.env_remove("SAF_WEBHOOK_EXAMPLES"),
+        };
+        command
+    };
+    if let WebhookExamples::NoNpm = examples {
+        eprintln!("{skipped}");
+    }
+    if arguments.is_empty() {
+        let mut test = with_parts(workspace.guests_cargo(&["test"]));
+        step::run("testing the Rust guests, natively", &mut test)?;
+        let mut test = with_parts(workspace.cargo(&["test", "--workspace", "--no-fail-fast"]));
+        step::run("testing the router", &mut test)?;
+    } else {
+        let mut test = with_parts(workspace.cargo(&["test"]));
+        step::run("testing the router", test.args(arguments))?;
+    }
+    if let WebhookExamples::NoNpm = examples {
+        eprintln!("{skipped}");
+    }
+    Ok(())
+}

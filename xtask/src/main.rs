@@ -1,0 +1,108 @@
+//! Project commands: `cargo xtask run`, `test`, `build`, `guests`, `check`, `bench`. A command is a file in `commands/`; what
+//! they share is the checkout's places ([`workspace`]), programs that are run ([`step`]) and tools that are fetched
+//! ([`tools`]).
+//!
+//! It needs a Rust tool chain; `test` and `check` also Python 3 for tools that come prebuilt, and npm for the example
+//! payloads. It installs nothing outside cargo's target folder, except a Rust target through rustup.
+
+mod commands;
+mod step;
+mod tools;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Builds, tests and runs saf from this checkout.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the guests and the router (dev profile), and start it with config/router.toml
+    Run {
+        /// Arguments for saf-runtime; --config among them replaces config/router.toml
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build the guests, fetch what tests need, and run all tests
+    Test {
+        /// Arguments for cargo test, such as -p saf-host; with any, the guests' own tests are left out
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build the router for release, and the guests
+    Build,
+    /// Build the guests into guests/dist
+    Guests,
+    /// Formatting, lints, licences and sources, of the router and the guests
+    Check,
+    /// Build for release and run the benchmarks
+    Bench {
+        /// Arguments for the benchmarks
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not as `Result` from main: with RUST_BACKTRACE set, a stack of ours would bury what to do.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Run { arguments } => commands::run::run(&workspace, arguments),
+        Command::Test { arguments } => commands::test::run(&workspace, &arguments),
+        Command::Build => commands::build::run(&workspace),
+        Command::Guests => commands::guests::run(&workspace),
+        Command::Check => commands::check::run(&workspace),
+        Command::Bench { arguments } => commands::bench::run(&workspace, &arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_behind_a_command_are_passed_on() {
+        Arguments::command().debug_assert();
+        let cases: [(&[&str], &[&str]); 5] = [
+            (&["run", "--role", "all"], &["--role", "all"]),
+            (&["test"], &[]),
+            (&["test", "-p", "saf-host", "--", "--nocapture"], &["-p", "saf-host", "--", "--nocapture"]),
+            (
+                &["test", "--", "-p", "saf-host", "--", "--nocapture"],
+                &["-p", "saf-host", "--", "--nocapture"],
+            ),
+            (&["bench", "--", "--help"], &["--help"]),
+        ];
+        for (line, expected) in cases {
+            let parsed = Arguments::try_parse_from(["xtask"].iter().chain(line)).expect("valid arguments");
+            let (Command::Run { arguments } | Command::Test { arguments } | Command::Bench { arguments }) =
+                parsed.command
+            else {
+                panic!("{line:?} takes arguments")
+            };
+            assert_eq!(arguments, expected, "{line:?}");
+        }
+    }
+}
