@@ -99,3 +99,4 @@ macro_rules! contract {
 }
 
 contract!(jetstream on crate::contract::fixture::Jetstream);
+contract!(embedded on crate::contract::fixture::Embedded);

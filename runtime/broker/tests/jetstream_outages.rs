@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+#[allow(dead_code)]
 #[path = "contract/scene.rs"]
 mod scene;
 mod support;

@@ -240,6 +240,6 @@ impl Feeder {
         let hop = self.held.hop(std::slice::from_ref(&delivery));
         tracing::warn!(channel = %self.channel, sequence, "never finished: dead letter");
         let batch = vec![delivery.into(letter)];
-        async move { self.parts.send(Part { hop, batch }).await.ok() }
+        async move { self.parts.send(Part { hop, batch, observed: Vec::new() }).await.ok() }
     }
 }

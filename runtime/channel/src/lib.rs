@@ -19,6 +19,7 @@ mod emit;
 mod feed;
 mod held;
 mod metrics;
+mod observe;
 mod pace;
 mod settle;
 mod status;
@@ -33,12 +34,13 @@ use saf_broker::{ChannelPlan, Lag, Order, Shared};
 use saf_event::ChannelName;
 use saf_host::{Component, Host};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ConfigError, Emit, From};
 pub use metrics::Metrics;
+pub use observe::{Next, Observed};
 pub use status::{Counters, State, Status};
 
 use attempts::Attempts;
@@ -46,6 +48,7 @@ use build::Build;
 use emit::Emitter;
 use feed::Feeder;
 use held::Held;
+use observe::Observers;
 use pace::Pace;
 use settle::SettleStage;
 use status::StatusSender;
@@ -80,6 +83,7 @@ pub struct Channel {
     attempts: Arc<Attempts>,
     held: Arc<Held>,
     lag: Arc<Mutex<Lag>>,
+    observers: Observers,
     status: watch::Receiver<Status>,
     stop: CancellationToken,
     ended: watch::Receiver<Option<String>>,
@@ -121,6 +125,7 @@ impl Channel {
         let (held, pace) = (Arc::<Held>::default(), Arc::<Pace>::default());
         let (counters, lag) = (Arc::<Counters>::default(), Arc::<Mutex<Lag>>::default());
         let attempts = Arc::new(Attempts::new(name.clone(), &config));
+        let observers = Observers::new();
         let build = Arc::new(ArcSwap::from_pointee(Build::new(&deps.host, &name, config, component)));
         let (status, status_seen) = StatusSender::new();
         // An empty reason: no instance was tried yet.
@@ -136,6 +141,7 @@ impl Channel {
             pace: pace.clone(),
             counters: counters.clone(),
             timings: deps.metrics.timings(name.as_str()),
+            observers: observers.clone(),
             fault: fault.clone(),
             stop: stop.clone(),
             work: work_seen.into(),
@@ -154,6 +160,7 @@ impl Channel {
             build: build.clone(),
             attempts: attempts.clone(),
             counters: counters.clone(),
+            observers: observers.clone(),
         };
         let feeder = Feeder {
             channel: name.clone(),
@@ -191,6 +198,7 @@ impl Channel {
             attempts,
             held,
             lag,
+            observers,
             status: status_seen,
             stop,
             ended,
@@ -227,6 +235,11 @@ impl Channel {
     /// Deliveries that it holds, and events that failed and wait for a retry.
     pub fn in_flight(&self) -> (usize, usize) {
         (self.held.count(), self.attempts.waiting())
+    }
+
+    /// Its attempts from now on, each after its settlement was stored; an observer more than a thousand behind misses some.
+    pub fn observe(&self) -> broadcast::Receiver<Observed> {
+        self.observers.subscribe()
     }
 
     /// The configuration in use.

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::attempts::{Ask, Attempts, jittered};
 use crate::build::Build;
+use crate::observe::Observers;
 use crate::status::Counters;
 use crate::worker::Part;
 
@@ -33,6 +34,7 @@ pub(crate) struct SettleStage {
     pub(crate) build: Arc<ArcSwap<Build>>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) observers: Observers,
 }
 
 impl SettleStage {
@@ -53,7 +55,8 @@ impl SettleStage {
     }
 
     async fn part(&self, part: Part) {
-        let Part { hop, mut batch } = part;
+        let Part { hop, mut batch, observed } = part;
+
         self.count(&batch);
         let mut wait = FIRST_WAIT;
         loop {
@@ -61,7 +64,7 @@ impl SettleStage {
             let unsettled = self.settler.settle(batch).await;
             hop.release(before - unsettled.len());
             if unsettled.is_empty() {
-                return;
+                return self.observers.send(observed);
             }
             batch = unsettled.into_iter().map(|unsettled| self.again(unsettled)).collect();
             sleep(jittered(wait)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use saf_broker::{Attempt, Delivery, Settlement, Settling};
-use saf_event::{Outcome, TraceContext, unix_millis};
+use saf_event::{NewEvent, Outcome, TraceContext, unix_millis};
 use saf_host::{Call, Fault, Lease, Usage, Verdict};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use crate::build::Build;
 use crate::emit::{Emitter, Refused};
 use crate::held::Hop;
 use crate::metrics::Timings;
+use crate::observe::{Next, Observed, Observers};
 use crate::pace::Pace;
 use crate::status::Counters;
 
@@ -31,6 +32,8 @@ pub(crate) struct Work {
 pub(crate) struct Part {
     pub(crate) hop: Arc<Hop>,
     pub(crate) batch: Vec<Settling>,
+    /// What to tell observers once the batch is settled; empty while nobody looks.
+    pub(crate) observed: Vec<Observed>,
 }
 
 /// What the workers of a Channel share.
@@ -41,6 +44,7 @@ pub(crate) struct Worker {
     pub(crate) pace: Arc<Pace>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) timings: Timings,
+    pub(crate) observers: Observers,
     pub(crate) fault: watch::Sender<Option<String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) work: Mutex<mpsc::Receiver<Work>>,
@@ -63,36 +67,37 @@ impl Worker {
     async fn hop(&self, work: Work) -> Option<()> {
         let build = self.build.load_full();
         let Work { hop, deliveries } = work;
-        let mut part = Vec::with_capacity(deliveries.len());
+        let mut part = Part { hop: hop.clone(), batch: Vec::with_capacity(deliveries.len()), observed: Vec::new() };
         let (mut events, mut micros, mut unflushed) = (0, 0, 0);
         for delivery in deliveries {
             if self.stop.is_cancelled() {
-                part.push(delivery.into(Settlement::Release));
+                part.batch.push(delivery.into(Settlement::Release));
                 continue;
             }
             let Some(instance) = self.instance(&build).await else {
-                part.push(delivery.into(Settlement::Release));
+                part.batch.push(delivery.into(Settlement::Release));
                 continue;
             };
             let at = unix_millis();
             let call = instance.call(&delivery.event, delivery.attempt).await;
             (events, micros, unflushed) =
                 (events + 1, micros + call.usage.micros, unflushed + call.usage.micros);
-            part.push(self.judge(&build, delivery, call, at));
+            self.judge(&build, delivery, call, at, &mut part);
             if unflushed >= FLUSH_MICROS {
                 unflushed = 0;
-                self.send(&hop, std::mem::take(&mut part)).await?;
+                let next = Part { hop: hop.clone(), batch: Vec::new(), observed: Vec::new() };
+                self.send(std::mem::replace(&mut part, next)).await?;
             }
         }
         self.pace.record(events, micros);
-        self.send(&hop, part).await
+        self.send(part).await
     }
 
-    async fn send(&self, hop: &Arc<Hop>, batch: Vec<Settling>) -> Option<()> {
-        if batch.is_empty() {
+    async fn send(&self, part: Part) -> Option<()> {
+        if part.batch.is_empty() {
             return Some(());
         }
-        self.parts.send(Part { hop: hop.clone(), batch }).await.ok()
+        self.parts.send(part).await.ok()
     }
 
     /// An instance. `None` when none can be had: not the events' fault, so they go back, and the feed pulls no more until one
@@ -108,33 +113,27 @@ impl Worker {
     }
 
     /// From what the guest did to what becomes of the event.
-    fn judge(&self, build: &Build, delivery: Delivery, call: Call, at: u64) -> Settling {
+    fn judge(&self, build: &Build, delivery: Delivery, call: Call, at: u64, part: &mut Part) {
         let (config, usage) = (&build.config, call.usage);
         let outcome = call.verdict.outcome();
         let report = match call.verdict {
             Verdict::Done(emissions) => match self.emitter.events(config, &delivery.event, emissions) {
-                Ok(emit) => return self.done(delivery, emit, &usage),
-                Err(Refused::Output(reason)) => {
-                    Report { ask: Ask::Backoff, outcome: Outcome::Output, ..Report::plain(reason) }
-                }
-                Err(Refused::Loop(reason)) => {
-                    Report { ask: Ask::Never, outcome: Outcome::Output, ..Report::plain(reason) }
-                }
+                Ok(emit) => return self.done(delivery, emit, &usage, part),
+                Err(Refused::Output(reason)) => Report::new(Ask::Backoff, reason).of(Outcome::Output),
+                Err(Refused::Loop(reason)) => Report::new(Ask::Never, reason).of(Outcome::Output),
             },
-            Verdict::Retry { reason, after } => {
-                Report { ask: after.map_or(Ask::Backoff, Ask::After), outcome, ..Report::plain(reason) }
-            }
-            Verdict::Reject { reason } => Report { ask: Ask::Never, outcome, ..Report::plain(reason) },
+            Verdict::Retry { reason, after } => Report::new(after.map_or(Ask::Backoff, Ask::After), reason).of(outcome),
+            Verdict::Reject { reason } => Report::new(Ask::Never, reason).of(outcome),
             Verdict::Trap(fault)
             | Verdict::Fuel(fault)
             | Verdict::Timeout(fault)
             | Verdict::Memory(fault)
-            | Verdict::Output(fault) => Report { outcome, ..Report::fault(fault) },
+            | Verdict::Output(fault) => Report::fault(fault).of(outcome),
         };
-        self.failed(build, delivery, report, &usage, at)
+        self.failed(build, delivery, report, &usage, at, part);
     }
 
-    fn done(&self, delivery: Delivery, emit: Vec<saf_event::NewEvent>, usage: &Usage) -> Settling {
+    fn done(&self, delivery: Delivery, emit: Vec<NewEvent>, usage: &Usage, part: &mut Part) {
         self.attempts.done(delivery.event.sequence);
         self.counters.count(Outcome::Done, usage);
         self.timings.record(Outcome::Done, usage);
@@ -151,10 +150,10 @@ impl Worker {
                 "attempt"
             );
         }
-        delivery.into(Settlement::Done { emit })
+        self.settle(part, delivery.into(Settlement::Done { emit }), Outcome::Done, usage, None);
     }
 
-    fn failed(&self, build: &Build, delivery: Delivery, report: Report, usage: &Usage, at: u64) -> Settling {
+    fn failed(&self, build: &Build, delivery: Delivery, report: Report, usage: &Usage, at: u64, part: &mut Part) {
         let Report { ask, outcome, reason, backtrace, stderr } = report;
         let (sequence, number) = (delivery.event.sequence, delivery.attempt);
         self.counters.count(outcome, usage);
@@ -170,12 +169,10 @@ impl Worker {
             backtrace,
             stderr,
         };
-        let settlement =
-            self.attempts.failed(&build.config, sequence, build.component.digest(), attempt, ask);
-        let next = match &settlement {
-            Settlement::Retry { after } => format!("retry in {} ms", after.as_millis()),
-            Settlement::Dead(_) => "dead letter".to_owned(),
-            Settlement::Done { .. } | Settlement::Release => String::new(),
+        let settlement = self.attempts.failed(&build.config, sequence, build.component.digest(), attempt, ask);
+        let next = match Next::from(&settlement) {
+            Next::Retry(millis) => format!("retry in {millis} ms"),
+            Next::Done | Next::DeadLetter | Next::Released => "dead letter".to_owned(),
         };
         tracing::warn!(
             channel = %self.emitter.channel,
@@ -188,7 +185,14 @@ impl Worker {
             trace_id = trace_id(&delivery),
             "attempt"
         );
-        delivery.into(settlement)
+        self.settle(part, delivery.into(settlement), outcome, usage, Some(reason));
+    }
+
+    fn settle(&self, part: &mut Part, settling: Settling, outcome: Outcome, usage: &Usage, reason: Option<String>) {
+        if self.observers.any() {
+            part.observed.push(Observed::new(&self.emitter.channel, &settling, outcome, usage, reason));
+        }
+        part.batch.push(settling);
     }
 }
 
@@ -210,12 +214,16 @@ struct Report {
 }
 
 impl Report {
-    fn plain(reason: String) -> Self {
-        Self { ask: Ask::Backoff, outcome: Outcome::Output, reason, backtrace: None, stderr: None }
+    fn new(ask: Ask, reason: String) -> Self {
+        Self { ask, outcome: Outcome::Retry, reason, backtrace: None, stderr: None }
     }
 
     fn fault(fault: Fault) -> Self {
         let stderr = (!fault.stderr.is_empty()).then_some(fault.stderr);
-        Self { backtrace: fault.backtrace, stderr, ..Self::plain(fault.message) }
+        Self { backtrace: fault.backtrace, stderr, ..Self::new(Ask::Backoff, fault.message) }
+    }
+
+    fn of(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
     }
 }

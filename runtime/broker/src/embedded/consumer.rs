@@ -289,6 +289,12 @@ impl Consumer {
         !self.lock().pending.contains_key(&sequence)
     }
 
+    /// Whether the scan has passed a sequence.
+    #[cfg(test)]
+    pub(crate) fn has_passed(&self, sequence: u64) -> bool {
+        sequence < self.lock().effective(0)
+    }
+
     /// The event is handled.
     pub(crate) fn done(&self, sequence: u64) {
         let mut inner = self.lock();

@@ -17,7 +17,7 @@ use super::dedupe::{Dedupe, KEYS_MAX, Key, KeyMaker};
 use super::fault::Fault;
 use super::file::Disk;
 use super::frame::{Builder, Frame};
-use super::log::Log;
+use super::log::{Depth, Evidence, Log};
 use super::marks::{Mark, Marks};
 use super::queue::{Queue, Settles, Stored, Unit};
 use super::record::{self, Record};
@@ -74,7 +74,7 @@ impl Dead {
     /// Opens the log; the writer is to be run on a thread of its own.
     pub(crate) fn open(opening: Opening<'_>) -> Result<(Self, Writer<Grave>), Fault> {
         let Opening { folder, marks, disk, workshop, configured, vitals, replayed } = opening;
-        let log = Arc::new(Log::open(folder, marks.get().evidence)?);
+        let log = Arc::new(Log::open(folder, marks.get().evidence, Depth::Newest)?);
         let keys = KeyMaker::default();
         let mut dedupe = Dedupe::new(u64::MAX, KEYS_MAX);
         let mut gone = BTreeSet::new();
@@ -82,7 +82,7 @@ impl Dead {
             for (sequence, range) in frame.events() {
                 match Record::parse(&frame.bytes[range]) {
                     Some(Record::Letter(letter)) => {
-                        dedupe.insert(key(&keys, letter.channel, letter.sequence), sequence, frame.head.time);
+                        dedupe.insert(key(&keys, letter.channel, letter.sequence, letter.time), sequence, frame.head.time);
                     }
                     Some(Record::Deleted { sequence: letter }) => gone.extend([sequence, letter]),
                     _ => {}
@@ -112,7 +112,7 @@ impl Dead {
     pub(crate) fn unit(&self, event: &Event, letter: &DeadLetter) -> Result<Unit, Refusal> {
         let mut bytes = Vec::new();
         record::encode_letter(event, &clipped(letter), &mut bytes)?;
-        let key = key(&self.keys, letter.channel.as_str(), event.sequence);
+        let key = key(&self.keys, letter.channel.as_str(), event.sequence, event.time);
         Ok(Unit { bytes, records: 1, events: 1, key: Some(key), settles: None })
     }
 
@@ -156,13 +156,14 @@ impl Dead {
 
     /// For the keeper.
     pub(crate) fn save(&self) -> Result<(), Fault> {
-        let evidence = super::log::Evidence { first: self.log.first(), last: self.log.last() };
+        let evidence = Evidence { first: self.log.first(), last: self.log.last() };
         self.marks.advance(Mark { applied: 0, evidence })
     }
 }
 
-fn key(keys: &KeyMaker, channel: &str, sequence: u64) -> Key {
-    keys.key(&[channel.as_bytes(), &sequence.to_le_bytes()])
+/// With the time, because a cut gives sequences out again.
+fn key(keys: &KeyMaker, channel: &str, sequence: u64, time: u64) -> Key {
+    keys.key(&[channel.as_bytes(), &sequence.to_le_bytes(), &time.to_le_bytes()])
 }
 
 fn stored(stream: &StreamName, sequence: u64, time: u64, record: &Bytes) -> Option<StoredDeadLetter> {

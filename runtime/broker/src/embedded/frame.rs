@@ -267,7 +267,7 @@ mod tests {
 
         #[test]
         fn a_flipped_bit_or_another_salt_makes_a_frame_invalid(
-            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..4), at in any::<prop::sample::Index>(), bit in 0..8
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..4), at in any::<prop::sample::Index>(), bit in 0u8..8
         ) {
             let frame = frame(&bodies);
             prop_assert!(verify(&frame.bytes, Salt(8)).is_none());

@@ -30,6 +30,15 @@ pub(crate) struct Evidence {
     pub(crate) last: u64,
 }
 
+/// How much is read on opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The newest segment; sealed ones have an index.
+    Newest,
+    /// All of them.
+    All,
+}
+
 /// The readers' side.
 pub(crate) struct Log {
     pub(crate) folder: PathBuf,
@@ -84,8 +93,8 @@ impl Tail {
 }
 
 impl Log {
-    /// Opens a folder; makes it when it is missing. `visit` sees every frame of the newest segment. The log may come out empty.
-    pub(crate) fn open(folder: &Path, evidence: Evidence) -> Result<Self, Fault> {
+    /// Opens a folder; makes it when it is missing. The log may come out empty.
+    pub(crate) fn open(folder: &Path, evidence: Evidence, depth: Depth) -> Result<Self, Fault> {
         fs::create_dir_all(folder).map_err(Fault::at(folder))?;
         let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
         let paths = segment_paths(folder)?;
@@ -95,7 +104,7 @@ impl Log {
                 discard_headless(path, *first, newest, evidence)?;
                 continue;
             };
-            if newest || !segment.load_index() {
+            if newest || !segment.load_index() || depth == Depth::All {
                 segment.scan(|_| {})?;
             }
             if let Some(before) = segments.back() {

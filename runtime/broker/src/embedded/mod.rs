@@ -57,6 +57,7 @@ use futures::future::{BoxFuture, ready};
 use saf_event::{ChannelName, NewEvent, StreamName};
 use tokio::sync::watch;
 
+pub use check::{Cut, Finding, Part, Report, StreamReport, check, cut};
 pub use fault::Damage;
 
 use self::fault::Fault;

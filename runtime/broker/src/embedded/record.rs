@@ -323,7 +323,7 @@ pub(crate) struct LetterRecord<'a> {
     pub(crate) channel: &'a str,
     /// The event's place in its own stream.
     pub(crate) sequence: u64,
-    time: u64,
+    pub(crate) time: u64,
     details: &'a [u8],
     /// Where the event's record begins, its length prefix left out.
     event: usize,

@@ -375,7 +375,7 @@ mod tests {
         fn an_index_reads_what_it_wrote_and_a_flipped_bit_is_noticed(
             places in prop::collection::vec(any::<(u64, u64, u64)>(), 0..9),
             subjects in prop::option::of(prop::collection::vec("[a-z.]{1,20}", 0..9)),
-            at in any::<prop::sample::Index>(), bit in 0..8
+            at in any::<prop::sample::Index>(), bit in 0u8..8
         ) {
             let places = places.into_iter().map(|(sequence, time, offset)| Place { sequence, time, offset }).collect();
             let listed = |names: Vec<String>| Subjects::Listed(names.iter().map(|s| s.as_bytes().into()).collect());

@@ -20,7 +20,7 @@ use super::dedupe::{Dedupe, Key, KeyMaker};
 use super::fault::{Damage, Fault};
 use super::file::Disk;
 use super::frame::{FRAME_HEAD_BYTES, Frame};
-use super::log::{Evidence, Log, segment_paths};
+use super::log::{Depth, Evidence, Log, segment_paths};
 use super::marks::{Mark, Marks};
 use super::queue::{Queue, Settles, Stored, Unit};
 use super::record::{self, EventRecord, Record};
@@ -69,7 +69,6 @@ pub(crate) struct Stream {
 
 /// Where a stream's parts are.
 pub(crate) struct Folders {
-    pub(crate) root: PathBuf,
     pub(crate) events: PathBuf,
     pub(crate) dead: PathBuf,
     pub(crate) state: PathBuf,
@@ -78,7 +77,7 @@ pub(crate) struct Folders {
 impl Folders {
     pub(crate) fn of(root: &Path) -> Self {
         let [events, dead, state] = ["events", "dead", "state.log"].map(|name| root.join(name));
-        Self { root: root.to_owned(), events, dead, state }
+        Self { events, dead, state }
     }
 }
 
@@ -108,7 +107,7 @@ impl Stream {
             Stopped::Unclean
         };
         let mark = marks.get();
-        let log = Arc::new(Log::open(&folders.events, mark.evidence)?);
+        let log = Arc::new(Log::open(&folders.events, mark.evidence, Depth::Newest)?);
         let roster = Arc::new(restore(&state, log.last(), stopped)?);
         // From here on a crash is one: nothing may be handed out before this is on disk.
         state.put(CLEAN, &[0])?;

@@ -24,6 +24,11 @@ impl JetStream {
             Failure::Server(error) => {
                 Error::Config(format!("NATS has no JetStream for this account: {error}"))
             }
+            Failure::Unavailable(_) if core.publishing.is_up() && !core.publishing.client.server_info().jetstream => {
+                Error::Config(
+                    "the NATS server has no JetStream: start it with -js, or with a jetstream block in its configuration".into(),
+                )
+            }
             Failure::Unavailable(reason) => Error::Unavailable(reason),
         })?;
         if level < API_LEVEL {
@@ -118,6 +123,7 @@ impl Core {
         };
         let mut config = current.clone();
         let mut changed = Vec::new();
+        let wanted = keep_schedules(&what, &current, wanted, notes);
         for (key, value) in wanted {
             let value = if key == "subjects" { union(current.get(&key), value) } else { value };
             if same(current.get(&key), &value) {
@@ -205,6 +211,26 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The server lets no stream with schedules stop having them or discard new messages: that one stays as it is.
+fn keep_schedules(
+    what: &str,
+    current: &Map<String, Value>,
+    mut wanted: Map<String, Value>,
+    notes: &mut Vec<Note>,
+) -> Map<String, Value> {
+    const SCHEDULES: &str = "allow_msg_schedules";
+    let (has, wants) = (current.get(SCHEDULES), wanted.get(SCHEDULES));
+    if has == Some(&Value::Bool(true)) && wants == Some(&Value::Bool(false)) {
+        wanted.remove(SCHEDULES);
+        wanted.remove("discard");
+        notes.push(Note::Differs(format!(
+            "{what} keeps discard = old: it may hold retries that are not due yet, and the server allows no such stream to \
+             discard new messages; create it anew, under another name, to have discard = new"
+        )));
+    }
+    wanted
 }
 
 /// Whether the server's value is the wanted one; it leaves out what is false, empty or zero.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use saf_broker::Shared;
+use saf_broker::{Config, Shared};
 
 use crate::support::NatsServer;
 
@@ -40,5 +40,34 @@ impl Fixture for Jetstream {
         self.server.stop();
         self.server.run();
         self.broker = saf_broker::open(&self.server.config()).await.expect("a broker");
+    }
+}
+
+/// The embedded store, in a folder of its own.
+pub struct Embedded {
+    broker: Shared,
+    folder: tempfile::TempDir,
+}
+
+impl Embedded {
+    async fn open(folder: &tempfile::TempDir) -> Shared {
+        let config = Config { path: folder.path().join("data"), ..Config::default() };
+        saf_broker::open(&config).await.expect("a broker")
+    }
+}
+
+impl Fixture for Embedded {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        Self { broker: Self::open(&folder).await, folder }
+    }
+
+    fn broker(&self) -> &Shared {
+        &self.broker
+    }
+
+    async fn restart(&mut self) {
+        self.broker.close(Duration::from_secs(5)).await;
+        self.broker = Self::open(&self.folder).await;
     }
 }

@@ -2,7 +2,6 @@
 //! Not every test file uses all of it.
 #![allow(dead_code)]
 
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -28,19 +27,38 @@ impl NatsServer {
         Self::with("")
     }
 
-    /// With more lines of configuration; `{folder}` in them is the server's own.
+    /// With more lines of configuration.
     pub fn with(lines: &str) -> Self {
+        let mut server = Self::new();
+        server.reconfigure(lines);
+        server.run();
+        server
+    }
+
+    /// Plain NATS.
+    pub fn without_jetstream() -> Self {
+        let mut server = Self::new();
+        server.configure("");
+        server.run();
+        server
+    }
+
+    fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("a bound address").port();
-        drop(listener);
-        let path = folder.path().display().to_string();
-        let mut config = format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{path}/js\" }}\n");
-        write!(config, "{}", lines.replace("{folder}", &path)).expect("writing to a string");
-        std::fs::write(folder.path().join("nats.conf"), config).expect("a configuration file");
-        let mut server = Self { port, folder, child: None };
-        server.run();
-        server
+        Self { port, folder, child: None }
+    }
+
+    fn configure(&self, lines: &str) {
+        let config = format!("listen: 127.0.0.1:{}\n{lines}", self.port);
+        std::fs::write(self.file("nats.conf"), config).expect("a configuration file");
+    }
+
+    /// Replaces its configuration beyond JetStream; read at the next start.
+    pub fn reconfigure(&self, lines: &str) {
+        let store = self.file("js").display().to_string();
+        self.configure(&format!("jetstream {{ store_dir: \"{store}\" }}\n{lines}\n"));
     }
 
     /// A file in the server's folder.

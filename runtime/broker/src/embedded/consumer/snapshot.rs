@@ -59,6 +59,16 @@ impl Consumer {
         }
         Some(Self::with(name, inner))
     }
+
+    /// After a cut: the log ends with `last`, and what comes behind it is new.
+    pub(crate) fn rewind(&self, last: u64) {
+        let mut inner = self.lock();
+        inner.cursor = inner.cursor.min(last + 1);
+        inner.lease = inner.lease.min(last);
+        inner.ahead.split_off(&(last + 1));
+        let gone = inner.pending.split_off(&(last + 1));
+        inner.ready.retain(|sequence| !gone.contains_key(sequence));
+    }
 }
 
 impl Inner {

@@ -21,9 +21,7 @@ async fn an_event_that_kills_the_process_is_counted_and_alone() {
         let alone = take(&mut worker_feed, 1).await;
         assert_eq!(alone[0].event.sequence, 1);
         deliveries_seen.push(alone[0].deliveries);
-        let mut more = Vec::new();
-        let next = futures::FutureExt::now_or_never(worker_feed.source.fill(10, &mut more));
-        assert!(next.is_none() && more.is_empty(), "nothing else while it runs");
+        assert!(is_idle(&mut worker_feed).await, "nothing else while it runs");
         // The process dies while the event is in work.
         copy = killed(copy.path());
         drop(alone);

@@ -27,6 +27,9 @@ use crate::{
 /// Long enough for the slowest machine; only a hang takes so long.
 const HANG: Duration = Duration::from_secs(30);
 
+/// How long a source that should wait is watched.
+const PATIENCE: Duration = Duration::from_millis(150);
+
 const TINY: Tuning = Tuning {
     segment_bytes_min: 4 << 10,
     segment_bytes_max: 4 << 10,
@@ -128,11 +131,11 @@ fn done(_: &Delivery) -> Settlement {
     Settlement::Done { emit: Vec::new() }
 }
 
-/// Asks once, and looks whether there is something; a source that has nothing waits.
+/// Whether a source has nothing to hand out: it waits. Too short a patience could only let a failure pass, never make one.
 async fn is_idle(feed: &mut Feed) -> bool {
     let mut deliveries = Vec::new();
-    let filled = futures::FutureExt::now_or_never(feed.source.fill(100, &mut deliveries));
-    filled.is_none() && deliveries.is_empty()
+    let filled = tokio::time::timeout(PATIENCE, feed.source.fill(100, &mut deliveries)).await;
+    filled.is_err() && deliveries.is_empty()
 }
 
 async fn ids(broker: &Embedded) -> Vec<String> {
