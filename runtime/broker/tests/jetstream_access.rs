@@ -56,7 +56,8 @@ async fn a_token_lets_in() {
 #[tokio::test]
 async fn an_nkey_lets_in() {
     let user = KeyPair::new_user();
-    let server = NatsServer::with(&format!("authorization {{ users: [ {{ nkey: {} }} ] }}", user.public_key()));
+    let server =
+        NatsServer::with(&format!("authorization {{ users: [ {{ nkey: {} }} ] }}", user.public_key()));
     let seed = user.seed().expect("a seed");
     let config = Config { nkey: Some(secret(&server, "seed", &seed)), ..server.config() };
     works(&config).await.expect("it works");
@@ -83,7 +84,8 @@ async fn a_credentials_file_lets_in() {
     });
     let operator_jwt = jwt(&operator, &operator, &json!({ "type": "operator", "version": 2 }));
     let account_jwt = jwt(&operator, &account, &json!({ "limits": limits, "type": "account", "version": 2 }));
-    let nats = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
+    let nats =
+        json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
     let user_jwt = jwt(&account, &user, &nats);
     let system = KeyPair::new_account();
     let system_jwt = jwt(&operator, &system, &json!({ "type": "account", "version": 2 }));
@@ -127,8 +129,11 @@ async fn a_changed_secret_is_read_at_the_next_connect() {
 #[tokio::test]
 async fn a_wrong_password_says_what_to_check_and_does_not_show_it() {
     let server = NatsServer::with("authorization { user: me, password: s3cret }");
-    let config =
-        Config { user: Some("me".into()), password: Some(secret(&server, "password", "wr0ng")), ..server.config() };
+    let config = Config {
+        user: Some("me".into()),
+        password: Some(secret(&server, "password", "wr0ng")),
+        ..server.config()
+    };
     let Err(Error::Unavailable(text)) = works(&config).await else { panic!("it must not work") };
     assert!(text.contains("authorization violation") && text.contains("credentials"), "{text}");
     assert!(!text.contains("wr0ng"), "{text}");
@@ -153,7 +158,8 @@ impl Certificates {
 
     /// A certificate and its key.
     fn issue(&self) -> (String, String) {
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("parameters");
+        let params =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("parameters");
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
         (certificate.pem(), key.serialize_pem())

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
 use saf_broker::{
-    ChannelPlan, DeadLetter, DeadLetterFilter, Discard, Error, Note, Plan, Settlement, Shared, Start, Storage,
-    StreamConfig,
+    ChannelPlan, DeadLetter, DeadLetterFilter, Discard, Error, Note, Plan, Settlement, Shared, Start,
+    Storage, StreamConfig,
 };
 use saf_event::{Outcome, Span};
 use tokio::time::{sleep, timeout};
@@ -72,7 +72,8 @@ async fn a_long_retry_waits_in_the_stream_and_keeps_its_place() {
     let raw = client.get_stream("events").await.expect("the stream");
     let parked = raw.get_raw_message(stored + 1).await.expect("the retry");
     assert_eq!(parked.subject.as_str(), "_saf.events.at.all.1");
-    let header = |name: &str| parked.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
+    let header =
+        |name: &str| parked.headers.get(name).map(|value| value.as_str().to_owned()).unwrap_or_default();
     assert!(header("Nats-Schedule").starts_with("@at 20"), "{}", header("Nats-Schedule"));
 
     // The server does this when it is due.
@@ -87,7 +88,10 @@ async fn a_long_retry_waits_in_the_stream_and_keeps_its_place() {
     let ack = client.publish_with_headers(target, headers, parked.payload.clone()).await.expect("sent");
     let due = ack.await.expect("stored").sequence;
     let again = consumer.one().await;
-    assert_eq!((again.event.sequence, again.event.time, again.attempt, again.deliveries), (stored, time, 2, 2));
+    assert_eq!(
+        (again.event.sequence, again.event.time, again.attempt, again.deliveries),
+        (stored, time, 2, 2)
+    );
     assert_eq!((again.event.subject.as_str(), again.event.id.as_str()), ("ride.a", "1"));
     assert_eq!(again.event.content_type.as_deref(), Some("text/plain"));
     consumer.settle_one(again, Settlement::Retry { after: Duration::ZERO }).await;
@@ -121,7 +125,11 @@ async fn a_server_that_is_busy_with_batches_is_waited_for() {
         assert!(answer.payload.is_empty(), "{:?}", answer.payload);
     }
     let refused = batch(OPEN_BATCHES, 1, false).await;
-    assert!(String::from_utf8_lossy(&refused.payload).contains("10210"), "the server is busy: {:?}", refused.payload);
+    assert!(
+        String::from_utf8_lossy(&refused.payload).contains("10210"),
+        "the server is busy: {:?}",
+        refused.payload
+    );
 
     publish(&broker, "in", "1").await;
     let mut consumer = Consumer::open(&broker, &all).await;
@@ -142,7 +150,9 @@ async fn a_server_that_is_busy_with_batches_is_waited_for() {
 async fn beyond_the_duplicate_window_an_event_is_stored_again() {
     let server = NatsServer::start();
     let window = Span(Duration::from_millis(500));
-    let broker = open(&server, &plan_with(StreamConfig { duplicate_window: window, ..StreamConfig::default() }, &[])).await;
+    let broker =
+        open(&server, &plan_with(StreamConfig { duplicate_window: window, ..StreamConfig::default() }, &[]))
+            .await;
     assert!(!publish(&broker, "a", "1").await.duplicate);
     assert!(publish(&broker, "a", "1").await.duplicate);
     until("the window is over", async || {
@@ -164,11 +174,18 @@ async fn a_stream_of_others_is_used_as_it_is() {
     assert!(text.contains("events") && text.contains("manage"), "{text}");
 
     let client = jetstream::new(async_nats::connect(server.url()).await.expect("a client"));
-    let config = jetstream::stream::Config { name: "events".into(), subjects: vec!["orders.>".into()], ..Default::default() };
+    let config = jetstream::stream::Config {
+        name: "events".into(),
+        subjects: vec!["orders.>".into()],
+        ..Default::default()
+    };
     client.create_stream(config).await.expect("their stream");
     let before = client.get_stream("events").await.expect("their stream").cached_info().config.clone();
     let notes = broker.prepare(&plan).await.expect("prepared");
-    assert!(notes.iter().any(|note| matches!(note, Note::Differs(text) if text.contains("allow_atomic"))), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| matches!(note, Note::Differs(text) if text.contains("allow_atomic"))),
+        "{notes:?}"
+    );
     let after = client.get_stream("events").await.expect("their stream").cached_info().config.clone();
     assert_eq!(before, after);
 
@@ -201,13 +218,16 @@ async fn what_cannot_be_changed_is_reported_and_left() {
     let config = StreamConfig { storage: Storage::Memory, ..StreamConfig::default() };
     let changed = ChannelPlan { start: Start::New, retain: true, ..first.clone() };
     let notes = broker.prepare(&plan_with(config, std::slice::from_ref(&changed))).await.expect("prepared");
-    let differs = |word: &str| notes.iter().any(|note| matches!(note, Note::Differs(text) if text.contains(word)));
+    let differs =
+        |word: &str| notes.iter().any(|note| matches!(note, Note::Differs(text) if text.contains(word)));
     assert!(differs("storage") && differs("start") && differs("retain"), "{notes:?}");
     publish(&broker, "a", "2").await;
     assert_eq!(consumer.finish(1).await, ["2"], "the consumer is the same one");
 
     let everything = StreamConfig { prefix: Some(String::new()), ..StreamConfig::default() };
-    let Err(Error::Config(text)) = broker.prepare(&plan_with(everything, &[])).await else { panic!("it must not work") };
+    let Err(Error::Config(text)) = broker.prepare(&plan_with(everything, &[])).await else {
+        panic!("it must not work")
+    };
     assert!(text.contains("prefix"), "{text}");
 }
 
@@ -219,7 +239,10 @@ async fn a_stream_that_holds_retries_cannot_discard_new_events_and_says_so() {
     let notes = broker.prepare(&plan_with(full.clone(), &[])).await.expect("prepared");
     let differs = |text: &str| text.contains("discard") && text.contains("retries");
     assert!(notes.iter().any(|note| matches!(note, Note::Differs(text) if differs(text))), "{notes:?}");
-    assert!(notes.iter().any(|note| matches!(note, Note::Done(text) if text.contains("max_msgs = 9"))), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| matches!(note, Note::Done(text) if text.contains("max_msgs = 9"))),
+        "{notes:?}"
+    );
     assert!(broker.publish(&stream(), event("a", "1")).await.is_ok());
 
     let other = NatsServer::start();

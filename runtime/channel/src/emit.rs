@@ -161,7 +161,7 @@ mod tests {
             time: 0,
             content_type: None,
             headers,
-            data: Default::default(),
+            data: bytes::Bytes::new(),
             lineage: (hops > 0).then(|| Lineage { parent: at(6), root: at(3), hops }),
         }
     }

@@ -18,7 +18,7 @@ use crate::attempts::{Attempts, Suspicion, jittered};
 use crate::build::Build;
 use crate::held::Held;
 use crate::pace::Pace;
-use crate::status::{Counters, State, StatusSender};
+use crate::status::{Counters, State, StatusSender, Supply};
 use crate::worker::{Part, Work};
 
 /// First wait after a failed try at an instance, or at the broker; doubles up to the longest.
@@ -35,8 +35,8 @@ pub(crate) struct Feeder {
     pub(crate) counters: Arc<Counters>,
     pub(crate) status: Arc<StatusSender>,
     pub(crate) switches: watch::Receiver<BTreeMap<ChannelName, Switch>>,
-    /// Set by a worker that got no instance; cleared here when one was had.
-    pub(crate) fault: watch::Sender<Option<String>>,
+    /// Set by a worker that got no instance, and here.
+    pub(crate) supply: watch::Sender<Supply>,
     pub(crate) stop: CancellationToken,
     pub(crate) work: mpsc::Sender<Work>,
     pub(crate) parts: mpsc::Sender<Part>,
@@ -105,33 +105,28 @@ impl Feeder {
     /// Waits until an instance can be had. Costs nothing while no worker has reported a fault.
     async fn instance(&self) {
         let mut wait = FIRST_WAIT;
-        while let Some(reason) = self.unready() {
-            if let Some(reason) = reason {
-                self.set(State::Faulted, Some(reason));
-                sleep(jittered(wait)).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+        loop {
+            let supply = self.supply.borrow().clone();
+            match supply {
+                Supply::Ready => break,
+                Supply::Untried => {}
+                Supply::Faulted(reason) => {
+                    self.set(State::Faulted, Some(reason));
+                    sleep(jittered(wait)).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
             }
-            let build = self.build.load_full();
-            let tried = self.guests.spawn(async move { build.pool.acquire().await.map(drop) }).await;
-            let fault = match tried {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(format!("making an instance failed: {error}")),
-            };
-            if fault.is_none() {
-                self.set(State::Running, None);
-            }
-            self.fault.send_replace(fault);
+            self.supply.send_replace(self.try_instance().await);
         }
         self.set(if self.attempts.sick() { State::Sick } else { State::Running }, self.sickness());
     }
 
-    /// `None` when ready; `Some(None)` when never tried.
-    fn unready(&self) -> Option<Option<String>> {
-        match &*self.fault.borrow() {
-            None => None,
-            Some(reason) if reason.is_empty() => Some(None),
-            Some(reason) => Some(Some(reason.clone())),
+    async fn try_instance(&self) -> Supply {
+        let build = self.build.load_full();
+        match self.guests.spawn(async move { build.pool.acquire().await.map(drop) }).await {
+            Ok(Ok(())) => Supply::Ready,
+            Ok(Err(error)) => Supply::Faulted(error.to_string()),
+            Err(error) => Supply::Faulted(format!("making an instance failed: {error}")),
         }
     }
 
@@ -171,15 +166,15 @@ impl Feeder {
         taken: &mut Vec<Delivery>,
     ) -> Result<(), saf_broker::Error> {
         let mut switches = self.switches.clone();
-        let mut fault = self.fault.subscribe();
+        let mut supply = self.supply.subscribe();
         let paused = async {
             if switches.wait_for(|switches| self.is_paused(switches)).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let faulted = async {
-            if fault.wait_for(Option::is_some).await.is_err() {
-                std::future::pending().await
+            if supply.wait_for(|supply| *supply != Supply::Ready).await.is_err() {
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

@@ -51,7 +51,7 @@ use held::Held;
 use observe::Observers;
 use pace::Pace;
 use settle::SettleStage;
-use status::StatusSender;
+use status::{StatusSender, Supply};
 use upkeep::Upkeep;
 use worker::Worker;
 
@@ -128,8 +128,7 @@ impl Channel {
         let observers = Observers::new();
         let build = Arc::new(ArcSwap::from_pointee(Build::new(&deps.host, &name, config, component)));
         let (status, status_seen) = StatusSender::new();
-        // An empty reason: no instance was tried yet.
-        let fault = watch::Sender::new(Some(String::new()));
+        let supply = watch::Sender::new(Supply::Untried);
         let stop = CancellationToken::new();
         let (work, work_seen) = mpsc::channel(QUEUE_HOPS);
         let (parts, parts_seen) = mpsc::channel(QUEUE_HOPS);
@@ -142,7 +141,7 @@ impl Channel {
             counters: counters.clone(),
             timings: deps.metrics.timings(name.as_str()),
             observers: observers.clone(),
-            fault: fault.clone(),
+            supply: supply.clone(),
             stop: stop.clone(),
             work: work_seen.into(),
             parts: parts.clone(),
@@ -172,7 +171,7 @@ impl Channel {
             counters: counters.clone(),
             status: Arc::new(status),
             switches: deps.broker.switches(),
-            fault,
+            supply,
             stop: stop.clone(),
             work,
             parts,

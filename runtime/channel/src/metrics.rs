@@ -14,6 +14,9 @@ use crate::status::State;
 /// Seconds; a call into a long-lived instance takes about a microsecond, the default time-out is five seconds.
 const GUEST_SECONDS: [f64; 12] = [2e-6, 1e-5, 5e-5, 2e-4, 1e-3, 5e-3, 2e-2, 0.1, 0.5, 1.0, 2.5, 5.0];
 
+/// An instrument that is read from a Channel: name, description, unit, value.
+type Row = (&'static str, &'static str, &'static str, fn(&Channel) -> u64);
+
 /// Where all Channels' instruments are; made once.
 #[derive(Clone)]
 pub struct Metrics {
@@ -31,7 +34,7 @@ impl Metrics {
             .with_unit("s")
             .with_boundaries(GUEST_SECONDS.to_vec())
             .build();
-        let counters: [(&'static str, &'static str, &'static str, fn(&Channel) -> u64); 5] = [
+        let counters: [Row; 5] = [
             ("saf.channel.emissions", "Events emitted.", "{event}", |c| load(&c.counters.emissions)),
             ("saf.channel.fuel", "Fuel used.", "{fuel}", |c| load(&c.counters.fuel)),
             ("saf.channel.dead_letters", "Events given up.", "{event}", |c| load(&c.counters.dead_letters)),
@@ -52,7 +55,7 @@ impl Metrics {
                 .with_callback(move |observer| each(&channels, |c| observer.observe(read(c), &[label(c)])))
                 .build();
         }
-        let gauges: [(&'static str, &'static str, &'static str, fn(&Channel) -> u64); 5] = [
+        let gauges: [Row; 5] = [
             ("saf.channel.peak_memory", "Largest linear memory of one event.", "By", |c| {
                 load(&c.counters.peak_memory)
             }),

@@ -26,7 +26,7 @@ const MAX_PARTS: usize = 128;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What even the broker's dead letters do not take is tried again after this.
-const STUCK_WAIT: Duration = Duration::from_secs(60);
+const STUCK_WAIT: Duration = Duration::from_mins(1);
 
 pub(crate) struct SettleStage {
     pub(crate) channel: ChannelName,

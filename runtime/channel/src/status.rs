@@ -44,6 +44,17 @@ impl State {
     }
 }
 
+/// Whether an instance can be had, as the workers and the feed last saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// Nobody tried yet.
+    Untried,
+    /// One was had.
+    Ready,
+    /// None was had, and why.
+    Faulted(String),
+}
+
 /// A state, why, and since when.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Status {

@@ -17,7 +17,7 @@ use crate::held::Hop;
 use crate::metrics::Timings;
 use crate::observe::{Next, Observed, Observers};
 use crate::pace::Pace;
-use crate::status::Counters;
+use crate::status::{Counters, Supply};
 
 /// What was handled goes on to the settler once this much guest time has gone into it, whether the hop is over or not.
 const FLUSH_MICROS: u64 = 1_000;
@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) timings: Timings,
     pub(crate) observers: Observers,
-    pub(crate) fault: watch::Sender<Option<String>>,
+    pub(crate) supply: watch::Sender<Supply>,
     pub(crate) stop: CancellationToken,
     pub(crate) work: Mutex<mpsc::Receiver<Work>>,
     pub(crate) parts: mpsc::Sender<Part>,
@@ -67,19 +67,22 @@ impl Worker {
     async fn hop(&self, work: Work) -> Option<()> {
         let build = self.build.load_full();
         let Work { hop, deliveries } = work;
-        let mut part = Part { hop: hop.clone(), batch: Vec::with_capacity(deliveries.len()), observed: Vec::new() };
+        let mut part =
+            Part { hop: hop.clone(), batch: Vec::with_capacity(deliveries.len()), observed: Vec::new() };
+        let mut lease = None;
         let (mut events, mut micros, mut unflushed) = (0, 0, 0);
         for delivery in deliveries {
             if self.stop.is_cancelled() {
                 part.batch.push(delivery.into(Settlement::Release));
                 continue;
             }
-            let Some(instance) = self.instance(&build).await else {
+            let Some(instance) = self.instance(&build, lease.take()).await else {
                 part.batch.push(delivery.into(Settlement::Release));
                 continue;
             };
             let at = unix_millis();
-            let call = instance.call(&delivery.event, delivery.attempt).await;
+            let (call, kept) = instance.call(&delivery.event, delivery.attempt).await;
+            lease = kept;
             (events, micros, unflushed) =
                 (events + 1, micros + call.usage.micros, unflushed + call.usage.micros);
             self.judge(&build, delivery, call, at, &mut part);
@@ -89,6 +92,7 @@ impl Worker {
                 self.send(std::mem::replace(&mut part, next)).await?;
             }
         }
+        drop(lease);
         self.pace.record(events, micros);
         self.send(part).await
     }
@@ -100,13 +104,16 @@ impl Worker {
         self.parts.send(part).await.ok()
     }
 
-    /// An instance. `None` when none can be had: not the events' fault, so they go back, and the feed pulls no more until one
-    /// can.
-    async fn instance(&self, build: &Build) -> Option<Lease> {
+    /// The hop's instance, or another one. `None` when none can be had: not the events' fault, so they go back, and the feed
+    /// pulls no more until one can.
+    async fn instance(&self, build: &Build, kept: Option<Lease>) -> Option<Lease> {
+        if kept.is_some() {
+            return kept;
+        }
         match build.pool.acquire().await {
             Ok(lease) => Some(lease),
             Err(error) => {
-                self.fault.send_replace(Some(error.to_string()));
+                self.supply.send_replace(Supply::Faulted(error.to_string()));
                 None
             }
         }
@@ -122,7 +129,9 @@ impl Worker {
                 Err(Refused::Output(reason)) => Report::new(Ask::Backoff, reason).of(Outcome::Output),
                 Err(Refused::Loop(reason)) => Report::new(Ask::Never, reason).of(Outcome::Output),
             },
-            Verdict::Retry { reason, after } => Report::new(after.map_or(Ask::Backoff, Ask::After), reason).of(outcome),
+            Verdict::Retry { reason, after } => {
+                Report::new(after.map_or(Ask::Backoff, Ask::After), reason).of(outcome)
+            }
             Verdict::Reject { reason } => Report::new(Ask::Never, reason).of(outcome),
             Verdict::Trap(fault)
             | Verdict::Fuel(fault)
@@ -153,7 +162,15 @@ impl Worker {
         self.settle(part, delivery.into(Settlement::Done { emit }), Outcome::Done, usage, None);
     }
 
-    fn failed(&self, build: &Build, delivery: Delivery, report: Report, usage: &Usage, at: u64, part: &mut Part) {
+    fn failed(
+        &self,
+        build: &Build,
+        delivery: Delivery,
+        report: Report,
+        usage: &Usage,
+        at: u64,
+        part: &mut Part,
+    ) {
         let Report { ask, outcome, reason, backtrace, stderr } = report;
         let (sequence, number) = (delivery.event.sequence, delivery.attempt);
         self.counters.count(outcome, usage);
@@ -169,7 +186,8 @@ impl Worker {
             backtrace,
             stderr,
         };
-        let settlement = self.attempts.failed(&build.config, sequence, build.component.digest(), attempt, ask);
+        let settlement =
+            self.attempts.failed(&build.config, sequence, build.component.digest(), attempt, ask);
         let next = match Next::from(&settlement) {
             Next::Retry(millis) => format!("retry in {millis} ms"),
             Next::Done | Next::DeadLetter | Next::Released => "dead letter".to_owned(),
@@ -188,7 +206,14 @@ impl Worker {
         self.settle(part, delivery.into(settlement), outcome, usage, Some(reason));
     }
 
-    fn settle(&self, part: &mut Part, settling: Settling, outcome: Outcome, usage: &Usage, reason: Option<String>) {
+    fn settle(
+        &self,
+        part: &mut Part,
+        settling: Settling,
+        outcome: Outcome,
+        usage: &Usage,
+        reason: Option<String>,
+    ) {
         if self.observers.any() {
             part.observed.push(Observed::new(&self.emitter.channel, &settling, outcome, usage, reason));
         }

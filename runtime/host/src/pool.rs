@@ -1,5 +1,5 @@
-//! A Channel's instances: made on demand, `init` once, reused, replaced. One lease is one call, so that an instance that failed
-//! cannot be used again and one that was dropped in the middle of a call never comes back.
+//! A Channel's instances: made on demand, `init` once, reused, replaced. A call gives the lease back only when the
+//! instance may be used again: one that failed, or was dropped in the middle of a call, never comes back.
 //!
 //! State survives between the events of an instance, and only there: an author who needs it to last writes it somewhere.
 //! Deliberately absent: a minimum of instances, prewarming (a lease that is dropped unused leaves its instance ready), retries.
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// An instance for one call. Dropping it unused returns the instance.
+/// An instance, for one call after another. Dropping it returns the instance.
 #[must_use = "an instance that is not used waits for the next event"]
 pub struct Lease {
     pool: Arc<Inner>,
@@ -142,16 +142,22 @@ enum Fate {
 }
 
 impl Lease {
-    /// Hands the guest an event; `attempt` is 1 on the first. Ends within `limits.timeout`, and some milliseconds.
+    /// Hands the guest an event; `attempt` is 1 on the first. Ends within `limits.timeout`, and some milliseconds. Gives the lease
+    /// back when the instance may handle another event: keeping it saves a look at the roster, and keeps others waiting for an
+    /// instance meanwhile.
     ///
     /// Dropping the future ends the guest where it stands and its instance with it: it may or may not have finished.
-    pub async fn call(mut self, event: &Event, attempt: u32) -> Call {
-        let Self { pool, instance, fate } = &mut self;
-        *fate = Fate::End(Ended::Cancelled);
-        let Some(instance) = instance else { unreachable!("a lease holds its instance until it is dropped") };
-        let call = instance.handle(event, attempt, &pool.setup.limits).await;
-        *fate = pool.fate(&call, instance.events());
-        call
+    pub async fn call(mut self, event: &Event, attempt: u32) -> (Call, Option<Self>) {
+        self.fate = Fate::End(Ended::Cancelled);
+        let Some(instance) = self.instance.as_mut() else {
+            unreachable!("a lease holds its instance until it is dropped")
+        };
+        let call = instance.handle(event, attempt, &self.pool.setup.limits).await;
+        self.fate = self.pool.fate(&call, instance.events());
+        match self.fate {
+            Fate::Park => (call, Some(self)),
+            Fate::End(_) => (call, None),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ async fn an_idle_instance_is_swept_and_a_busy_one_is_not() {
     };
     tokio::time::timeout(NOT_HUNG, swept).await.expect("swept");
     assert_eq!((pool.live(), ends(&pool)), (1, vec![("idle", 1)]));
-    assert_eq!(count(&lease.call(&event(""), 1).await), 1);
+    assert_eq!(count(&lease.call(&event(""), 1).await.0), 1);
 
     let lasting = sandbox.pool(&component, |_| {});
     call(&lasting, "").await;
@@ -152,9 +152,9 @@ async fn callers_wait_in_turn_while_all_instances_are_busy() {
 
     let mut waiting_a = pin!(a.acquire());
     assert!(waiting_a.as_mut().poll(&mut cx).is_pending());
-    assert_eq!(count(&lease.call(&event(""), 1).await), 1);
+    assert_eq!(count(&lease.call(&event(""), 1).await.0), 1);
     let Poll::Ready(Ok(lease)) = waiting_a.as_mut().poll(&mut cx) else { panic!("handed over") };
-    assert_eq!(count(&lease.call(&event(""), 1).await), 2, "the same instance");
+    assert_eq!(count(&lease.call(&event(""), 1).await.0), 2, "the same instance");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_call_that_is_dropped_ends_its_instance() {
     }
     assert_eq!((pool.live(), ends(&pool)), (0, vec![("cancelled", 1)]));
     let lease = tokio::time::timeout(NOT_HUNG, pool.acquire()).await.expect("room").expect("starts");
-    assert_eq!(lease.call(&ok, 1).await.verdict, Verdict::Done(vec![]));
+    assert_eq!(lease.call(&ok, 1).await.0.verdict, Verdict::Done(vec![]));
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn a_pool_that_is_dropped_takes_its_instances_along() {
     let in_flight = old.acquire().await.expect("starts");
     call(&old, "").await;
     drop(old);
-    assert_eq!(count(&in_flight.call(&event(""), 1).await), 1, "what is in flight finishes");
+    assert_eq!(count(&in_flight.call(&event(""), 1).await.0), 1, "what is in flight finishes");
     let new = sandbox.pool(&component, |_| {});
     let both = [new.acquire().await.expect("room"), new.acquire().await.expect("room")];
     assert_eq!(new.live(), 2);

@@ -8,9 +8,12 @@ use support::{BOTH, Stage, until};
 #[test]
 fn an_event_goes_all_the_way() {
     for on in BOTH {
-        let stage = Stage::new(on)
-            .channel("printer", "printer", &["hello", "echo.>"], "")
-            .channel("echo", "echo", &["hello"], "emit.subjects = [\"echo.>\"]");
+        let stage = Stage::new(on).channel("printer", "printer", &["hello", "echo.>"], "").channel(
+            "echo",
+            "echo",
+            &["hello"],
+            "emit.subjects = [\"echo.>\"]",
+        );
         let router = stage.start();
 
         // curl -X POST -d '{ "subject": "hello" }' -H 'Content-Type: application/json' http://127.0.0.1:1378/api/event
@@ -25,7 +28,8 @@ fn an_event_goes_all_the_way() {
         assert_eq!([&replies[0]["duplicate"], &replies[1]["duplicate"]], [false, true], "{on:?}");
         assert_eq!(replies[0]["sequence"], replies[1]["sequence"], "{on:?}");
 
-        let emitted = until("two emissions", || Some(router.events("echo.hello")).filter(|events| events.len() == 2));
+        let emitted =
+            until("two emissions", || Some(router.events("echo.hello")).filter(|events| events.len() == 2));
         assert_eq!(emitted[1]["data"], "Hello World", "{on:?}");
         assert_eq!(emitted[1]["hops"], 1, "{on:?}");
         let printed = until("four lines", || {
@@ -61,7 +65,10 @@ fn several_channels_on_one_subject_each_get_every_event() {
             .channel("three", "sink", &["in.a", "in.b"], "");
         let router = stage.start();
         for n in 0..50 {
-            assert_eq!(router.post(&json!({"subject": if n % 2 == 0 { "in.a" } else { "in.b" }, "data": n})).status, 202);
+            assert_eq!(
+                router.post(&json!({"subject": if n % 2 == 0 { "in.a" } else { "in.b" }, "data": n})).status,
+                202
+            );
         }
         for name in ["one", "two", "three"] {
             let labels = [format!("channel=\"{name}\""), "outcome=\"done\"".to_owned()];

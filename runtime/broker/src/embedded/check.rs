@@ -3,6 +3,7 @@
 //!
 //! A cut keeps what it takes away as `.cut` files beside the originals. Sequences behind the place are given out again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ fn check_stream(name: StreamName, folder: &Path, report: &mut Report) -> Result<
         Ok((values, _)) => values,
         Err(Fault::Damaged(damage)) => {
             find(Part::State, damage, 0);
-            Default::default()
+            BTreeMap::new()
         }
         Err(fault) => return Err(fault.into()),
     };

@@ -5,18 +5,21 @@
 //! *live*: the writer hands it the places of matching events as they are stored, up to [`HITS_MAX`]; otherwise it is
 //! *behind* and scans on by itself. In memory; `snapshot` says what is kept. No files here, and no waiting.
 
+mod pick;
+mod snapshot;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use saf_event::ChannelName;
 use tokio::sync::Notify;
 
+pub(crate) use pick::{Brought, Picked, Step};
+
 use super::fault::Fault;
-use super::frame::Frame;
 use super::log::Log;
 use super::record::EventRecord;
 use super::segment::event_records;
@@ -28,12 +31,8 @@ use crate::{ChannelPlan, Lag, Order};
 pub(crate) const CONSUMERS: &str = "c/";
 /// Most places that wait in memory for a live consumer.
 pub(crate) const HITS_MAX: usize = 4096;
-/// How far the lease runs ahead of what was handed out, in sequences.
-pub(crate) const LEASE_EVENTS: u64 = 4096;
 /// A consumer that only sees others' events pass by is saved this often, in sequences: a restart scans them again.
 const SAVE_EVENTS: u64 = 64 << 10;
-/// How many bytes of frames in memory are scanned at once.
-const SCAN_BYTES: usize = 256 << 10;
 
 /// What the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,42 +60,6 @@ pub(crate) struct Hit {
     pub(crate) sequence: u64,
     pub(crate) start: u32,
     pub(crate) end: u32,
-}
-
-/// An event about to be handed out.
-#[derive(Debug)]
-pub(crate) struct Picked {
-    pub(crate) sequence: u64,
-    pub(crate) time: u64,
-    pub(crate) record: Bytes,
-    pub(crate) attempt: u32,
-    pub(crate) deliveries: u32,
-}
-
-/// What a reader of files brought along.
-#[derive(Debug, Default)]
-pub(crate) struct Brought {
-    /// Frames in order, for the scan.
-    pub(crate) frames: Vec<Frame>,
-    /// Single events, for redeliveries; `None` for one that is not there any more.
-    pub(crate) events: BTreeMap<u64, Option<(u64, Bytes)>>,
-}
-
-/// What a source does next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Hand out what was picked.
-    HandOut,
-    /// Make the lease durable up to here (no sync), then ask again.
-    Lease(u64),
-    /// Save and sync, then hand out what was picked: it may kill the process.
-    Mark,
-    /// Bring these events, then ask again.
-    Fetch(Vec<u64>),
-    /// Bring frames from here on, then ask again.
-    Read(u64),
-    /// Nothing to do before a wake-up, or this instant.
-    Wait(Option<Instant>),
 }
 
 /// A delivery, as its ticket names it: a stale one may finish its event, nothing else.
@@ -131,6 +94,8 @@ struct Inner {
     expired: u64,
     change: Change,
     saved_cursor: u64,
+    /// The keeper found something wanted here.
+    scouted: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,55 +180,40 @@ impl Consumer {
         self.lock().settings.clone()
     }
 
-    /// Takes the next events to hand out. Never blocks; see [`Step`].
-    pub(crate) fn take(
-        &self,
-        log: &Log,
-        now: Instant,
-        want: usize,
-        brought: &mut Brought,
-        picked: &mut Vec<Picked>,
-    ) -> Step {
-        let mut inner = self.lock();
-        let Some(settings) = inner.settings.clone() else { return Step::Wait(None) };
-        inner.pass_expired(log.first());
-        inner.promote_due(now);
-        let want = match inner.pace() {
-            Pace::Alone if inner.out > 0 => return Step::Wait(inner.next_deadline()),
-            Pace::Alone => 1,
-            Pace::Free => want,
-        };
-        let mut pick = Pick { inner: &mut inner, log, settings, now, want, picked };
-        let step = match pick.redeliveries(brought) {
-            Some(step) => step,
-            None => pick.new_ones(brought),
-        };
-        if picked.is_empty() {
-            return step;
-        }
-        if inner.careful.is_some() {
-            return Step::Mark;
-        }
-        let more = !inner.ready.is_empty() || !inner.hits.is_empty() || inner.mode == Mode::Behind;
-        drop(inner);
-        if more && self.sources.load(Ordering::Relaxed) > 1 {
-            self.wake.notify_one();
-        }
-        Step::HandOut
-    }
-
     /// For the source: the lease is on disk up to here.
     pub(crate) fn leased(&self, until: u64) {
         let mut inner = self.lock();
         inner.lease = inner.lease.max(until);
     }
 
-    /// For the source: the scan found nothing wanted before this.
+    /// For whoever scanned: there is nothing wanted from `from` to before `to`.
     pub(crate) fn pass_over(&self, from: u64, to: u64) {
         let mut inner = self.lock();
-        if inner.mode == Mode::Behind && inner.hits.is_empty() && inner.cursor == from && to > from {
+        if inner.mode == Mode::Behind && inner.cursor == from && to > from {
             inner.cursor = to;
             inner.ahead = inner.ahead.split_off(&to);
+        }
+    }
+
+    /// For the keeper: where to look ahead, for a consumer whose source may not ask, so that what it does not want holds
+    /// nothing back; `None` when it is live, or stands before an event that it wants.
+    pub(crate) fn looks_from(&self) -> Option<(u64, Wanted)> {
+        let inner = self.lock();
+        let settings = inner.settings.as_ref()?;
+        let looks = inner.mode == Mode::Behind && inner.scouted != inner.cursor;
+        looks.then(|| (inner.cursor, settings.wanted.clone()))
+    }
+
+    /// For the keeper: there is something at `at`, so this is where it stands until its source takes it.
+    pub(crate) fn scouted(&self, at: u64) {
+        self.lock().scouted = at;
+    }
+
+    /// For the keeper: from here on the writer tells, if it has caught up.
+    pub(crate) fn go_live(&self, log: &Log) {
+        let mut inner = self.lock();
+        if inner.settings.is_some() && inner.cursor > log.last() {
+            inner.mode = Mode::Live;
         }
     }
 
@@ -273,12 +223,15 @@ impl Consumer {
         if inner.mode == Mode::Behind {
             return;
         }
-        for hit in hits.iter().filter(|hit| hit.sequence >= inner.cursor).copied().collect::<Vec<_>>() {
+        for hit in hits {
+            if hit.sequence < inner.cursor {
+                continue;
+            }
             if inner.hits.len() >= HITS_MAX {
                 (inner.mode, inner.cursor) = (Mode::Behind, hit.sequence);
                 break;
             }
-            inner.hits.push_back(hit);
+            inner.hits.push_back(*hit);
         }
         drop(inner);
         self.wake.notify_one();
@@ -395,136 +348,6 @@ impl Consumer {
     }
 }
 
-/// One call of [`Consumer::take`].
-struct Pick<'a> {
-    inner: &'a mut Inner,
-    log: &'a Log,
-    settings: Settings,
-    now: Instant,
-    want: usize,
-    picked: &'a mut Vec<Picked>,
-}
-
-impl Pick<'_> {
-    fn is_full(&self) -> bool {
-        self.picked.len() >= self.want
-    }
-
-    /// What came back first; `Some` when something has to be brought before.
-    fn redeliveries(&mut self, brought: &mut Brought) -> Option<Step> {
-        let ready: Vec<u64> = self.inner.ready.iter().take(self.want).copied().collect();
-        let mut missing = Vec::new();
-        for sequence in ready {
-            let event = match brought.events.remove(&sequence) {
-                Some(Some(event)) => event,
-                Some(None) => {
-                    self.inner.expire(sequence);
-                    continue;
-                }
-                None => match self.log.in_memory(sequence) {
-                    Some(event) => event,
-                    None => {
-                        missing.push(sequence);
-                        continue;
-                    }
-                },
-            };
-            self.inner.ready.remove(&sequence);
-            self.hand_out(sequence, event.0, event.1);
-        }
-        (!missing.is_empty() && self.picked.is_empty()).then_some(Step::Fetch(missing))
-    }
-
-    fn new_ones(&mut self, brought: &mut Brought) -> Step {
-        while !self.is_full() && !self.inner.is_full() {
-            if let Some(hit) = self.inner.hits.front().copied() {
-                if self.inner.lease < hit.sequence {
-                    return self.lease(hit.sequence);
-                }
-                self.hit(hit);
-                continue;
-            }
-            let cursor = self.inner.cursor;
-            if self.inner.mode == Mode::Live {
-                break;
-            }
-            if cursor > self.log.last() {
-                self.inner.mode = Mode::Live;
-                break;
-            }
-            let held = brought.frames.iter().position(|frame| frame.holds(cursor));
-            let step = match held {
-                Some(n) => self.scan(&brought.frames[n..]),
-                None => match self.log.newest(cursor, SCAN_BYTES) {
-                    Some(frames) => self.scan(&frames),
-                    None => return Step::Read(cursor),
-                },
-            };
-            if let Some(step) = step {
-                return step;
-            }
-        }
-        Step::Wait(self.inner.next_deadline())
-    }
-
-    fn lease(&self, sequence: u64) -> Step {
-        Step::Lease(sequence.saturating_add(LEASE_EVENTS))
-    }
-
-    fn hit(&mut self, hit: Hit) {
-        let Some(frame) = self.log.frame_in_memory(hit.sequence) else {
-            // It fell out of memory: from here on the files are read.
-            (self.inner.mode, self.inner.cursor) = (Mode::Behind, hit.sequence);
-            self.inner.hits.clear();
-            return;
-        };
-        self.inner.hits.pop_front();
-        let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
-        self.hand_out(hit.sequence, frame.head.time, record);
-    }
-
-    /// Picks what matches from the cursor on, and moves the cursor.
-    fn scan(&mut self, frames: &[Frame]) -> Option<Step> {
-        for frame in frames {
-            for (sequence, range, record) in event_records(frame, self.inner.cursor) {
-                if self.is_full() || self.inner.is_full() {
-                    self.inner.cursor = sequence;
-                    return None;
-                }
-                if self.inner.ahead.remove(&sequence) || !self.wants(&record) {
-                    continue;
-                }
-                if self.inner.lease < sequence {
-                    self.inner.cursor = sequence;
-                    return Some(self.lease(sequence));
-                }
-                self.hand_out(sequence, frame.head.time, frame.bytes.slice(range));
-            }
-            self.inner.cursor = self.inner.cursor.max(frame.head.next());
-        }
-        None
-    }
-
-    fn wants(&mut self, record: &EventRecord<'_>) -> bool {
-        self.inner.memo.event(&self.settings.wanted, record)
-    }
-
-    fn hand_out(&mut self, sequence: u64, time: u64, record: Bytes) {
-        let until = self.now + self.settings.ack_wait;
-        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None };
-        let pending = self.inner.pending.entry(sequence).or_insert(fresh);
-        pending.deliveries = pending.deliveries.saturating_add(1);
-        let (attempt, deliveries) = (pending.attempt, pending.deliveries);
-        self.inner.out += 1;
-        self.inner.wait(sequence, Phase::Out(until));
-        if let Some(careful) = &mut self.inner.careful {
-            careful.suspects.insert(sequence);
-        }
-        self.inner.change = Change::Unsaved;
-        self.picked.push(Picked { sequence, time, record, attempt, deliveries });
-    }
-}
-
 impl Inner {
     fn at(cursor: u64) -> Self {
         Self {
@@ -543,6 +366,7 @@ impl Inner {
             expired: 0,
             change: Change::Unsaved,
             saved_cursor: cursor,
+            scouted: 0,
         }
     }
 
@@ -626,7 +450,9 @@ impl Inner {
             (self.ahead, self.cursor, self.change) = (kept, first, Change::Unsaved);
         }
         let gone: Vec<u64> = self.ready.range(..first).copied().collect();
-        gone.into_iter().for_each(|sequence| self.expire(sequence));
+        for sequence in gone {
+            self.expire(sequence);
+        }
     }
 
     fn wait(&mut self, sequence: u64, phase: Phase) {
@@ -686,5 +512,3 @@ impl Inner {
         records.filter(|(sequence, _, record)| wanted((*sequence, *record))).count() as u64
     }
 }
-
-mod snapshot;

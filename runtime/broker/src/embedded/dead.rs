@@ -20,7 +20,7 @@ use super::frame::{Builder, Frame};
 use super::log::{Depth, Evidence, Log};
 use super::marks::{Mark, Marks};
 use super::queue::{Queue, Settles, Stored, Unit};
-use super::record::{self, Record};
+use super::record::{self, Record, letter};
 use super::spare::Workshop;
 use super::vitals::Vitals;
 use super::writer::{Configured, Follower, Writer};
@@ -82,7 +82,11 @@ impl Dead {
             for (sequence, range) in frame.events() {
                 match Record::parse(&frame.bytes[range]) {
                     Some(Record::Letter(letter)) => {
-                        dedupe.insert(key(&keys, letter.channel, letter.sequence, letter.time), sequence, frame.head.time);
+                        dedupe.insert(
+                            key(&keys, letter.channel, letter.sequence, letter.time),
+                            sequence,
+                            frame.head.time,
+                        );
                     }
                     Some(Record::Deleted { sequence: letter }) => gone.extend([sequence, letter]),
                     _ => {}
@@ -111,7 +115,7 @@ impl Dead {
     /// What stores a letter.
     pub(crate) fn unit(&self, event: &Event, letter: &DeadLetter) -> Result<Unit, Refusal> {
         let mut bytes = Vec::new();
-        record::encode_letter(event, &clipped(letter), &mut bytes)?;
+        letter::encode(event, &clipped(letter), &mut bytes)?;
         let key = key(&self.keys, letter.channel.as_str(), event.sequence, event.time);
         Ok(Unit { bytes, records: 1, events: 1, key: Some(key), settles: None })
     }
@@ -167,7 +171,7 @@ fn key(keys: &KeyMaker, channel: &str, sequence: u64, time: u64) -> Key {
 }
 
 fn stored(stream: &StreamName, sequence: u64, time: u64, record: &Bytes) -> Option<StoredDeadLetter> {
-    let (event, letter) = record::decode_letter(record)?;
+    let (event, letter) = letter::decode(record)?;
     let id = format!("{stream}:{sequence}");
     Some(StoredDeadLetter { id, time, stream: stream.clone(), event, data_omitted: false, letter })
 }

@@ -203,7 +203,9 @@ impl Settler for Taker {
 
     fn extend<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Result<(), Error>> {
         let now = Instant::now();
-        tickets.iter().for_each(|ticket| self.consumer.extend(handed(ticket), now));
+        for ticket in tickets {
+            self.consumer.extend(handed(ticket), now);
+        }
         futures::future::ready(self.stream.vitals.over().map_or(Ok(()), Err)).boxed()
     }
 

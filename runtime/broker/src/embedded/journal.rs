@@ -95,13 +95,12 @@ fn page(log: &Log, from: From, wanted: &Wanted, limit: usize) -> Result<Page<Eve
     };
     let (mut items, mut hint, mut bytes) = (Vec::new(), None, 0);
     while bytes < PAGE_BYTES_MAX && at <= log.last() {
-        let frames = match log.newest(at, TAIL_STEP_BYTES) {
-            Some(frames) => frames,
-            None => {
-                let chunk = log.read(at, wanted, hint)?;
-                (at, hint) = (chunk.from, chunk.hint);
-                chunk.frames
-            }
+        let frames = if let Some(frames) = log.newest(at, TAIL_STEP_BYTES) {
+            frames
+        } else {
+            let chunk = log.read(at, wanted, hint)?;
+            (at, hint) = (chunk.from, chunk.hint);
+            chunk.frames
         };
         if frames.is_empty() {
             break;

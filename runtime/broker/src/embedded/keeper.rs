@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
+use super::scout;
 use super::stream::Stream;
 use super::vitals::Vitals;
 
@@ -61,10 +62,19 @@ impl Drop for Keeper {
     }
 }
 
+/// What cannot be read is told, and stops nobody else.
+fn look_ahead(stream: &Stream) {
+    let consumers = stream.roster.all();
+    if let Err(fault) = scout::look_ahead(&stream.log, consumers.iter().map(|c| &**c)) {
+        stream.vitals.damaged(&fault);
+    }
+}
+
 fn round(stream: &Stream, sync_is_due: bool) -> Result<(), Fault> {
     stream.save()?;
     if sync_is_due {
         stream.state.sync()?;
+        look_ahead(stream);
         stream.queue.nudge();
         stream.dead.queue.nudge();
     }

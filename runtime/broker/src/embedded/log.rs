@@ -97,7 +97,7 @@ impl Log {
     pub(crate) fn open(folder: &Path, evidence: Evidence, depth: Depth) -> Result<Self, Fault> {
         fs::create_dir_all(folder).map_err(Fault::at(folder))?;
         let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
-        let paths = segment_paths(folder)?;
+        let paths = remove_garbage(segment_paths(folder)?, evidence.first)?;
         for (n, (first, path)) in paths.iter().enumerate() {
             let newest = n + 1 == paths.len();
             let Some(segment) = Segment::open(path.clone(), *first)? else {
@@ -353,6 +353,16 @@ pub(crate) fn segment_paths(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Fault>
         }
     }
     paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Files that retention had given up: after a power failure some of them may be back.
+fn remove_garbage(mut paths: Vec<(u64, PathBuf)>, first: u64) -> Result<Vec<(u64, PathBuf)>, Fault> {
+    let kept = paths.partition_point(|(begin, _)| *begin <= first).saturating_sub(1);
+    for (_, path) in paths.drain(..kept) {
+        fs::remove_file(path.with_extension("idx")).ok();
+        fs::remove_file(&path).map_err(Fault::at(&path))?;
+    }
     Ok(paths)
 }
 

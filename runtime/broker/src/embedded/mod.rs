@@ -21,6 +21,7 @@ mod check;
 mod consumer;
 mod dead;
 mod dedupe;
+mod dispatch;
 mod fault;
 mod feed;
 mod file;
@@ -34,7 +35,9 @@ mod marks;
 mod prepare;
 mod queue;
 mod record;
+mod recover;
 mod roster;
+mod scout;
 mod segment;
 mod spare;
 mod state;
@@ -242,7 +245,7 @@ impl Broker for Embedded {
 
     fn prepare<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Vec<Note>, Error>> {
         // On this thread: it happens at start and at a reload, and the caller waits for it.
-        ready(self.make_ready(plan)).boxed()
+        async move { self.make_ready(plan) }.boxed()
     }
 
     fn publish<'a>(
@@ -323,9 +326,8 @@ impl Broker for Embedded {
                 drop(workshop);
                 drop(lock);
             };
-            match tokio::time::timeout(grace, tokio::task::spawn_blocking(work)).await {
-                Ok(_) => {}
-                Err(_) => tracing::warn!(?grace, "the store did not close in time; the disk is slow"),
+            if tokio::time::timeout(grace, tokio::task::spawn_blocking(work)).await.is_err() {
+                tracing::warn!(?grace, "the store did not close in time; the disk is slow");
             }
         }
         .boxed()

@@ -194,6 +194,15 @@ impl Queue {
         self.wake();
     }
 
+    /// Nobody will write any more: those who wait learn that nothing is known of their events.
+    pub(crate) fn abort(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.door = Door::Closed;
+        waiting.items.clear();
+        drop(waiting);
+        self.room.close();
+    }
+
     /// Takes nothing more; what is queued is written.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,14 +11,16 @@
 //!
 //! An event with a channel is addressed: a replay, for this Channel only.
 
+pub(crate) mod letter;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use saf_event::{
     ChannelName, Dedupe, Event, EventId, Headers, Lineage, NewEvent, Position, StreamName, Subject,
 };
 
-use super::frame::{RECORD_HEAD_BYTES, u16_at, u32_at, u64_at};
-use crate::{DeadLetter, Refusal};
+use super::frame::{RECORD_HEAD_BYTES, u16_at, u64_at};
+use crate::Refusal;
 
 const EVENT: u8 = 1;
 const SETTLED: u8 = 2;
@@ -137,22 +139,6 @@ pub(crate) fn encode_deleted(sequence: u64, out: &mut Vec<u8>) {
     end(out, start);
 }
 
-/// Appends a dead letter.
-pub(crate) fn encode_letter(event: &Event, letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let details = serde_json::to_vec(letter)
-        .map_err(|error| Refusal::Broker(format!("its dead letter cannot be written as JSON: {error}")))?;
-    let start = begin(out, LETTER);
-    out.push(letter.channel.as_str().len() as u8);
-    out.extend_from_slice(&event.sequence.to_le_bytes());
-    out.extend_from_slice(&event.time.to_le_bytes());
-    out.extend_from_slice(&(details.len() as u32).to_le_bytes());
-    out.extend_from_slice(letter.channel.as_str().as_bytes());
-    out.extend_from_slice(&details);
-    encode_event(&event_again(event), None, out)?;
-    end(out, start);
-    Ok(())
-}
-
 /// The event as one that is to be stored once more, under a key that others give.
 pub(crate) fn event_again(event: &Event) -> NewEvent {
     NewEvent {
@@ -171,7 +157,7 @@ pub(crate) fn event_again(event: &Event) -> NewEvent {
 pub(crate) enum Record<'a> {
     Event(EventRecord<'a>),
     Settled { channel: &'a str, sequence: u64 },
-    Letter(LetterRecord<'a>),
+    Letter(letter::LetterRecord<'a>),
     Deleted { sequence: u64 },
 }
 
@@ -187,7 +173,7 @@ impl<'a> Record<'a> {
                     channel: text(bytes.get(10..10 + length)?)?,
                 })
             }
-            LETTER => LetterRecord::parse(bytes).map(Self::Letter),
+            LETTER => letter::LetterRecord::parse(bytes).map(Self::Letter),
             DELETED => Some(Self::Deleted { sequence: u64_at(bytes, 1)? }),
             _ => None,
         }
@@ -317,51 +303,13 @@ impl Cursor<'_> {
     }
 }
 
-/// A dead letter's record, borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LetterRecord<'a> {
-    pub(crate) channel: &'a str,
-    /// The event's place in its own stream.
-    pub(crate) sequence: u64,
-    pub(crate) time: u64,
-    details: &'a [u8],
-    /// Where the event's record begins, its length prefix left out.
-    event: usize,
-}
-
-impl<'a> LetterRecord<'a> {
-    const FIXED_BYTES: usize = 22;
-
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let channel = usize::from(*bytes.get(1)?);
-        let details = u32_at(bytes, 18)? as usize;
-        let channel_end = Self::FIXED_BYTES + channel;
-        let details_end = channel_end.checked_add(details)?;
-        Some(Self {
-            sequence: u64_at(bytes, 2)?,
-            time: u64_at(bytes, 10)?,
-            channel: text(bytes.get(Self::FIXED_BYTES..channel_end)?)?,
-            details: bytes.get(channel_end..details_end)?,
-            event: details_end.checked_add(RECORD_HEAD_BYTES)?,
-        })
-    }
-}
-
-/// Builds a dead letter: the event as it was, and why it is here.
-pub(crate) fn decode_letter(bytes: &Bytes) -> Option<(Event, DeadLetter)> {
-    let Some(Record::Letter(record)) = Record::parse(bytes) else { return None };
-    let event = (record.event <= bytes.len()).then(|| bytes.slice(record.event..))?;
-    Some((decode_event(&event, record.sequence, record.time)?, serde_json::from_slice(record.details).ok()?))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
-    use saf_event::Outcome;
 
     use super::*;
 
-    fn events() -> impl Strategy<Value = NewEvent> {
+    pub(super) fn events() -> impl Strategy<Value = NewEvent> {
         let headers = prop::collection::vec(("[a-z][a-z-]{0,9}", "[ -~]{0,12}"), 0..4);
         let lineage = prop::option::of((1u64..99, 1u64..99, any::<u16>()));
         let dedupe = prop_oneof![
@@ -393,7 +341,7 @@ mod tests {
         )
     }
 
-    fn encoded(event: &NewEvent, to: Option<Address<'_>>) -> Bytes {
+    pub(super) fn encoded(event: &NewEvent, to: Option<Address<'_>>) -> Bytes {
         let mut out = Vec::new();
         encode_event(event, to, &mut out).expect("small enough");
         Bytes::from(out).slice(RECORD_HEAD_BYTES..)
@@ -419,22 +367,6 @@ mod tests {
         }
 
         #[test]
-        fn a_letter_reads_as_it_was_written(event in events(), reason in ".{0,30}") {
-            let event = decode_event(&encoded(&event, None), 8, 9).expect("valid");
-            let letter = DeadLetter {
-                channel: ChannelName::parse("printer").expect("valid"),
-                digest: "d".into(),
-                outcome: Outcome::Trap,
-                reason,
-                attempts: Vec::new(),
-            };
-            let mut out = Vec::new();
-            encode_letter(&event, &letter, &mut out).expect("small enough");
-            let bytes = Bytes::from(out).slice(RECORD_HEAD_BYTES..);
-            prop_assert_eq!(decode_letter(&bytes), Some((event, letter)));
-        }
-
-        #[test]
         fn garbage_never_panics(kind in 0u8..6, mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
             bytes[0] = kind;
             let bytes = Bytes::from(bytes);
@@ -442,7 +374,7 @@ mod tests {
                 let _ = (record.subject(), record.channel(), record.replays(), record.dedupe_parts());
             }
             decode_event(&bytes, 1, 1);
-            decode_letter(&bytes);
+            letter::decode(&bytes);
         }
     }
 

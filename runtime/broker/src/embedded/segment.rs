@@ -158,7 +158,9 @@ impl Segment {
             match reader.next()? {
                 Some(frame) => frames.push(frame),
                 None => {
-                    return Err(self.damage(reader.offset, frames.last(), "its checksum does not fit").into());
+                    return Err(self
+                        .damage(reader.offset, frames.last(), "its checksum does not fit")
+                        .into());
                 }
             }
         }

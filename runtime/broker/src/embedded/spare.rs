@@ -15,7 +15,7 @@ use super::file::sync_folder;
 const ORDERS_MAX: usize = 64;
 /// How much is written between two syncs, in bytes: short enough not to hold up the writers' own syncs.
 const SYNC_BYTES: u64 = 8 << 20;
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The thread that makes files.
 pub(crate) struct Workshop {

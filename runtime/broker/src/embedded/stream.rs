@@ -3,7 +3,6 @@
 //! Recovery: `state.log` gives the consumers as they were at a mark; settlements that stand in frames behind the mark are
 //! applied again (which changes nothing when they are in the snapshot already); then the dedupe window is scanned.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,22 +12,23 @@ use std::time::Instant;
 
 use saf_event::{ChannelName, NewEvent, StreamName};
 
-use super::append::{Appender, Hold, Limits};
-use super::consumer::{CONSUMERS, Consumer, Stopped};
+use super::append::{Appender, Limits};
+use super::consumer::Stopped;
 use super::dead::{self, Dead};
-use super::dedupe::{Dedupe, Key, KeyMaker};
+use super::dedupe::{Dedupe, KeyMaker};
+use super::dispatch::Dispatcher;
 use super::fault::{Damage, Fault};
-use super::file::Disk;
-use super::frame::{FRAME_HEAD_BYTES, Frame};
+use super::file::{Disk, sync_folder};
 use super::log::{Depth, Evidence, Log, segment_paths};
 use super::marks::{Mark, Marks};
-use super::queue::{Queue, Settles, Stored, Unit};
-use super::record::{self, EventRecord, Record};
+use super::queue::{Queue, Stored, Unit};
+use super::record;
+use super::recover::{recover, replay_key, restore};
 use super::roster::{Roster, Router};
 use super::spare::Workshop;
 use super::state::State;
 use super::vitals::Vitals;
-use super::writer::{Configured, Follower, Writer};
+use super::writer::{Configured, Writer};
 use super::{MAX_EVENT_BYTES, Tuning};
 use crate::{Discard, PublishError, Receipt, Refusal, StreamConfig};
 
@@ -37,6 +37,8 @@ const CLEAN: &str = "clean";
 /// In `state.log`: the logs' marks.
 pub(super) const EVENTS_MARK: &str = "log/events";
 pub(super) const DEAD_MARK: &str = "log/dead";
+/// From a stream's folder to the store's.
+const FOLDERS_DEEP: usize = 3;
 /// Most bytes that one settlement stores together.
 const UNIT_BYTES_MAX: usize = 16 << 20;
 
@@ -91,8 +93,7 @@ impl Stream {
     ) -> Result<Self, Fault> {
         let Shared { disk, workshop, vitals, tuning } = shared;
         let folders = Folders::of(folder);
-        fs::create_dir_all(&folders.events).map_err(Fault::at(&folders.events))?;
-        fs::create_dir_all(&folders.dead).map_err(Fault::at(&folders.dead))?;
+        make(folder, &folders).map_err(Fault::at(folder))?;
         let is_new = is_new(&folders)?;
         let state = Arc::new(State::open(&folders.state, (*disk).clone())?);
         let marks = |key| match (Marks::load(&state, key), is_new) {
@@ -142,8 +143,8 @@ impl Stream {
         };
         let writer = Writer::new(queue.clone(), appender, dedupe, dispatcher);
         let threads = vec![
-            spawn(format!("saf-log-{name}"), folder, move || writer.run())?,
-            spawn(format!("saf-dead-{name}"), folder, move || dead_writer.run())?,
+            writer.start(format!("saf-log-{name}"), vitals).map_err(Fault::at(folder))?,
+            dead_writer.start(format!("saf-dead-{name}"), vitals).map_err(Fault::at(folder))?,
         ];
         let stream = Self {
             name: name.clone(),
@@ -268,8 +269,11 @@ impl Drop for Stream {
     }
 }
 
-fn spawn(name: String, folder: &Path, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
-    std::thread::Builder::new().name(name).spawn(work).map_err(Fault::at(folder))
+/// Makes the folders, and their names durable up to the store's own.
+fn make(folder: &Path, folders: &Folders) -> std::io::Result<()> {
+    fs::create_dir_all(&folders.events)?;
+    fs::create_dir_all(&folders.dead)?;
+    folder.ancestors().take(FOLDERS_DEEP).try_for_each(sync_folder)
 }
 
 fn is_new(folders: &Folders) -> Result<bool, Fault> {
@@ -284,70 +288,6 @@ fn is_new(folders: &Folders) -> Result<bool, Fault> {
 fn stateless(folders: &Folders, evidence: &str) -> Fault {
     let (path, evidence) = (folders.state.clone(), format!("{evidence}: nobody knows what was handled"));
     Damage { path, offset: 0, after: 0, evidence }.into()
-}
-
-fn restore(state: &State, last: u64, stopped: Stopped) -> Result<Roster, Fault> {
-    let roster = Roster::default();
-    for (name, snapshot) in state.under(CONSUMERS) {
-        let consumer = ChannelName::parse(&name)
-            .ok()
-            .and_then(|name| Consumer::restore(name, &snapshot, last, stopped, Instant::now()));
-        let unknown = || {
-            std::io::Error::other("its snapshot is not one of this version; use the version that wrote it")
-        };
-        let path = PathBuf::from(format!("state.log: channel {name}"));
-        roster.add(Arc::new(consumer.ok_or_else(unknown).map_err(Fault::at(&path))?));
-    }
-    Ok(roster)
-}
-
-/// Applies settlements behind the mark, fills the dedupe window, and returns the dead letters that were replayed.
-fn recover(
-    log: &Log,
-    mark: Mark,
-    roster: &Roster,
-    keys: &KeyMaker,
-    dedupe: &mut Dedupe,
-    window_millis: u64,
-) -> Result<BTreeSet<u64>, Fault> {
-    let consumers = roster.all();
-    let mut replayed = BTreeSet::new();
-    let mut newest = 0;
-    log.walk(log.last(), |frame| newest = frame.head.time)?;
-    // Measured from the newest frame, not from now: so that a replay just before a stop is always seen.
-    let window = log.at_time(newest.saturating_sub(window_millis))?;
-    log.walk(window.min(mark.applied + 1), |frame| {
-        let mut sequence = frame.head.first;
-        for range in frame.records_from(FRAME_HEAD_BYTES) {
-            match Record::parse(&frame.bytes[range]) {
-                Some(Record::Event(event)) => {
-                    replayed.extend(event.replays());
-                    if let Some(key) = key_of(keys, &event) {
-                        dedupe.insert(key, sequence, frame.head.time);
-                    }
-                    sequence += 1;
-                }
-                Some(Record::Settled { channel, sequence }) if frame.head.next() > mark.applied + 1 => {
-                    if let Some(consumer) = consumers.iter().find(|c| c.name.as_str() == channel) {
-                        consumer.replay_done(sequence);
-                    }
-                }
-                _ => {}
-            }
-        }
-    })?;
-    Ok(replayed)
-}
-
-fn key_of(keys: &KeyMaker, event: &EventRecord<'_>) -> Option<Key> {
-    match event.replays() {
-        Some(letter) => Some(replay_key(keys, letter)),
-        None => event.dedupe_parts().map(|parts| keys.key(&parts)),
-    }
-}
-
-fn replay_key(keys: &KeyMaker, letter: u64) -> Key {
-    keys.key(&[&letter.to_le_bytes()])
 }
 
 fn events_limits(config: &StreamConfig, tuning: Tuning) -> Configured {
@@ -390,60 +330,5 @@ pub(crate) fn receipt(stored: Stored, since: Instant) -> Result<Receipt, Publish
         Stored::Full(limit) => Err(PublishError::Full { limit }),
         Stored::Refused => Err(PublishError::Unavailable { retry_after: RETRY_AFTER }),
         Stored::Unknown => Err(PublishError::Unknown { waited: since.elapsed() }),
-    }
-}
-
-/// The follower of the events' writer.
-pub(crate) struct Dispatcher {
-    log: Arc<Log>,
-    roster: Arc<Roster>,
-    router: Router,
-    marks: Arc<Marks>,
-    applied: Arc<AtomicU64>,
-    configured: Arc<Mutex<Option<Configured>>>,
-    vitals: Vitals,
-}
-
-impl Follower for Dispatcher {
-    fn hold(&self) -> Option<Hold> {
-        let dispatched = self.log.dispatched();
-        let consumers = self.roster.all();
-        let held = consumers.iter().filter_map(|c| Some((c.holds(dispatched)?, c)));
-        let (sequence, consumer) = held.min_by_key(|(sequence, _)| *sequence)?;
-        let holder = format!("channel {} has not handled event {sequence} (retain = true)", consumer.name);
-        Some(Hold { sequence, holder })
-    }
-
-    fn stored(&mut self, frame: &Frame, settled: &[Settles]) {
-        for Settles { consumer, sequence } in settled {
-            consumer.done(*sequence);
-        }
-        self.applied.store(frame.head.next() - 1, Ordering::SeqCst);
-    }
-
-    fn told(&mut self, frame: &Frame) {
-        self.router.tell(frame);
-        self.log.set_dispatched(frame.head.next() - 1);
-        self.log.announce();
-    }
-
-    fn keep_floor(&mut self, first: u64) -> Result<(), Fault> {
-        self.marks.keep_floor(first)
-    }
-
-    fn floor(&mut self) -> u64 {
-        0
-    }
-
-    fn limits(&mut self) -> Option<Configured> {
-        self.configured.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn failed(&mut self, fault: &Fault) {
-        self.vitals.fail(fault);
-        for consumer in self.roster.all().iter() {
-            consumer.wake.notify_waiters();
-            consumer.wake.notify_one();
-        }
     }
 }

@@ -38,14 +38,17 @@ impl Vitals {
 
     /// Damage was met while reading: whoever needs that place stops, the others go on.
     pub(crate) fn damaged(&self, fault: &Fault) {
-        tracing::error!(%fault, "stored data cannot be read");
-        self.health.send_if_modified(|health| {
+        let reason = fault.to_string();
+        let changed = self.health.send_if_modified(|health| {
             let up = matches!(health, Health::Up);
             if up {
-                *health = Health::Down { reason: fault.to_string() };
+                *health = Health::Down { reason: reason.clone() };
             }
             up
         });
+        if changed {
+            tracing::error!(reason, "stored data cannot be read");
+        }
     }
 
     pub(crate) fn close(&self) {

@@ -5,7 +5,9 @@
 //! failed sync nobody knows what is on it.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -14,6 +16,7 @@ use super::dedupe::Dedupe;
 use super::fault::Fault;
 use super::frame::{Builder, FRAME_HEAD_BYTES, Frame};
 use super::queue::{Item, Queue, Settles, Stored, Unit, Work};
+use super::vitals::Vitals;
 
 /// Most records of a group.
 const GROUP_RECORDS: u32 = 1024;
@@ -88,8 +91,21 @@ impl<F: Follower> Writer<F> {
         Self { queue, appender, dedupe, follower, group: Group::default() }
     }
 
-    /// Runs until the queue is closed and empty, or until the disk fails.
-    pub(crate) fn run(mut self) {
+    /// Runs on a thread of its own until the queue is closed and empty, or until the disk fails. A panic is a failure too.
+    pub(crate) fn start(self, name: String, vitals: &Vitals) -> std::io::Result<JoinHandle<()>> {
+        let (queue, vitals, log) = (self.queue.clone(), vitals.clone(), self.appender.log.clone());
+        let work = move || {
+            if catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+                vitals.fail(&Fault::at(&log.folder)(std::io::Error::other(
+                    "the writer panicked; its thread said why",
+                )));
+                queue.abort();
+            }
+        };
+        std::thread::Builder::new().name(name).spawn(work)
+    }
+
+    fn run(mut self) {
         self.queue.attend(std::thread::current());
         let mut spare = Vec::new();
         loop {

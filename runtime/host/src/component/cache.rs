@@ -83,16 +83,17 @@ impl Cache {
         self.folder.join(format!("{digest}-{}.{SUFFIX}", self.compatibility))
     }
 
-    /// Removes what was not used for longest until the rest fits, and what a killed process left half written.
+    /// Removes what was not used for longest until the rest fits, and what a killed process left half written. Another process
+    /// may do the same in the same folder: what is gone already is as good.
     fn evict(&self, just_written: &str) -> io::Result<()> {
         let mut artefacts = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let (path, metadata) = (entry.path(), entry.metadata()?);
+            let path = entry?.path();
+            let Ok(metadata) = fs::metadata(&path) else { continue };
             let used = metadata.modified()?;
             match path.extension().and_then(|e| e.to_str()) {
                 Some("tmp") if used.elapsed().is_ok_and(|age| age.as_secs() > STALE_SECONDS) => {
-                    fs::remove_file(&path)?
+                    remove(&path)?
                 }
                 Some(SUFFIX) => artefacts.push((used, metadata.len(), path)),
                 Some(_) | None => {}
@@ -106,11 +107,18 @@ impl Cache {
                 break;
             }
             if path != keep {
-                fs::remove_file(&path)?;
+                remove(&path)?;
                 total -= bytes;
             }
         }
         Ok(())
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

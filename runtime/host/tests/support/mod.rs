@@ -62,7 +62,7 @@ impl Sandbox {
 
 /// One event through a pool, which must not hang.
 pub async fn call(pool: &Pool, data: &str) -> Call {
-    let called = async { pool.acquire().await.expect("starts").call(&event(data), 1).await };
+    let called = async { pool.acquire().await.expect("starts").call(&event(data), 1).await.0 };
     tokio::time::timeout(NOT_HUNG, called).await.expect("does not hang")
 }
 

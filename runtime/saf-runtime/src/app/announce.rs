@@ -33,10 +33,10 @@ pub(super) fn announce(config: &Config, doors: &Doors, broker: &Shared, channels
     tracing::info!(broker = profile.kind, "a 202 means: {durability}");
     tracing::info!("health and metrics: http://{}/readyz and /metrics", doors.admin.local_addr());
     let subject =
-        config.channels.values().flat_map(|channel| &channel.subjects).map(|filter| filter.as_str());
+        config.channels.values().flat_map(|channel| &channel.subjects).map(saf_event::Filter::as_str);
     let subject = subject.filter(|filter| !filter.contains(['*', '>'])).min_by_key(|filter| filter.len());
     tracing::info!(
-        "ready: curl -X POST -H 'Content-Type: application/json' -d '{{\"subject\": \"{}\", \"data\": 1}}' http://{}/api/event",
+        "ready: curl -X POST -H 'Content-Type: application/json' -d '{{\"subject\": \"{}\", \"data\": {{\"a\": 1}}}}' http://{}/api/event",
         subject.unwrap_or("hello"),
         doors.ingest.local_addr()
     );

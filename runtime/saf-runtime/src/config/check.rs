@@ -11,7 +11,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(section: impl Into<String>, message: impl ToString) -> Self {
+    fn new(section: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self { section: section.into(), message: message.to_string() }
     }
 }

@@ -1,5 +1,13 @@
 //! A router as its users run it: the binary, a configuration file, real guests, and a real broker, each test its own.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::format_push_string,
+    clippy::unused_self
+)]
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -13,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Everything waits this long at most; a test that needs more hangs.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Waits until something is there.
@@ -79,7 +87,9 @@ impl Stage {
         let mut text = "[http]\nlisten = \"127.0.0.1:0\"\nforward_headers = [\"x-*\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
         match &self.nats {
             None => text += "[broker]\nkind = \"embedded\"\npath = \"store\"\n",
-            Some(nats) => write!(text, "[broker]\nkind = \"jetstream\"\nurl = \"{}\"\n", nats.url()).expect("a string"),
+            Some(nats) => {
+                write!(text, "[broker]\nkind = \"jetstream\"\nurl = \"{}\"\n", nats.url()).expect("a string")
+            }
         }
         write!(text, "[host]\ncache = {:?}\n", shared_cache().display().to_string()).expect("a string");
         text + &self.streams + &self.channels
@@ -99,7 +109,11 @@ pub fn guest_path(name: &str) -> PathBuf {
     let dist = std::env::var_os("SAF_GUESTS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/dist"), PathBuf::from);
     let path = dist.join("rust").join(format!("{name}.wasm"));
-    assert!(path.exists(), "{} is missing: run `cargo xtask guests`, or the tests by `cargo xtask test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo xtask guests`, or the tests by `cargo xtask test`",
+        path.display()
+    );
     path
 }
 
@@ -133,12 +147,18 @@ impl Router {
         let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
         command.arg("--config").arg(&config).envs(stage.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("writable"));
-        let mut router =
-            Self { child: command.spawn().expect("starts"), log, ingest: String::new(), admin: String::new() };
+        let mut router = Self {
+            child: command.spawn().expect("starts"),
+            log,
+            ingest: String::new(),
+            admin: String::new(),
+        };
         let started = Instant::now();
         loop {
             let text = fs::read_to_string(&router.log).unwrap_or_default();
-            if let Some((_, rest)) = text.split_once("1}' http://").filter(|(before, _)| before.contains("ready: curl")) {
+            if let Some((_, rest)) =
+                text.split_once("}}' http://").filter(|(before, _)| before.contains("ready: curl"))
+            {
                 router.ingest = format!("http://{}", rest.split_once('/').expect("a path").0);
                 let rest = text.split_once("health and metrics: http://").expect("announced before").1;
                 router.admin = format!("http://{}", rest.split_once('/').expect("a path").0);
@@ -162,12 +182,21 @@ impl Router {
 
     /// Log lines that hold every one of `parts`.
     pub fn log_lines(&self, parts: &[&str]) -> Vec<String> {
-        self.log().lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+        self.log()
+            .lines()
+            .filter(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Posts an envelope.
     pub fn post(&self, envelope: &Value) -> Reply {
-        self.send("POST", &format!("{}/api/event", self.ingest), &[("content-type", "application/json")], envelope.to_string())
+        self.send(
+            "POST",
+            &format!("{}/api/event", self.ingest),
+            &[("content-type", "application/json")],
+            envelope.to_string(),
+        )
     }
 
     /// Posts a raw body.
@@ -189,7 +218,7 @@ impl Router {
     ) -> Result<Reply, ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .build()
             .into();
         send(&agent, method, url, headers, body.as_ref())
@@ -206,7 +235,8 @@ impl Router {
         loop {
             let join = if path.contains('?') { '&' } else { '?' };
             let page = self.get(&format!("{path}{join}limit=1000{cursor}")).json();
-            items.extend(page["items"].as_array().unwrap_or_else(|| panic!("{path}: {page}")).iter().cloned());
+            items
+                .extend(page["items"].as_array().unwrap_or_else(|| panic!("{path}: {page}")).iter().cloned());
             match &page["next"] {
                 Value::String(next) => cursor = format!("&after={next}"),
                 _ => return items,
@@ -226,7 +256,9 @@ impl Router {
     /// A metric's value, summed over the lines that hold every one of `labels`.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.get("/metrics").body;
-        let lines = text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
@@ -256,7 +288,10 @@ impl Drop for Router {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();
-            eprintln!("--- end of the router's log\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "--- end of the router's log\n{}",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 }
@@ -277,14 +312,16 @@ pub fn send(
         "GET" | "HEAD" => agent.run(request.body(()).expect("a request"))?,
         _ => agent.run(request.body(body).expect("a request"))?,
     };
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let retry_after =
+        response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
     Ok(Reply { status: response.status().as_u16(), body, retry_after })
 }
 
 /// Sends a signal by its name.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill exists");
+    let sent =
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill exists");
     assert!(sent.success());
 }
 
@@ -316,7 +353,8 @@ impl Nats {
     }
 
     fn spawn(folder: &Path, port: u16) -> Child {
-        let binary = std::env::var_os("NATS_SERVER").expect("NATS_SERVER names the nats-server binary: run the tests by `cargo xtask test`");
+        let binary = std::env::var_os("NATS_SERVER")
+            .expect("NATS_SERVER names the nats-server binary: run the tests by `cargo xtask test`");
         Command::new(binary)
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(folder)

@@ -18,8 +18,10 @@ async fn small_store(folder: &Path) -> Vec<String> {
     publish_many(&broker, "a", 0..14).await;
     let mut worker_feed = feed(&broker, &worker).await;
     let deliveries = take(&mut worker_feed, 2).await;
-    settle(&worker_feed, deliveries, |d| Settlement::Done { emit: vec![emission("out", &format!("of-{}", d.event.id))] })
-        .await;
+    settle(&worker_feed, deliveries, |d| Settlement::Done {
+        emit: vec![emission("out", &format!("of-{}", d.event.id))],
+    })
+    .await;
     let stored = ids(&broker).await;
     broker.close(HANG).await;
     stored
@@ -32,7 +34,8 @@ async fn read_all(folder: &Path) -> Result<Vec<String>, String> {
     broker.prepare(&plan(stream_config(), &[worker])).await.map_err(|error| error.to_string())?;
     let (mut ids, mut from) = (Vec::new(), crate::From::Sequence(1));
     loop {
-        let page = broker.read(&events(), from, &Filter::all(), 1000).await.map_err(|error| error.to_string())?;
+        let page =
+            broker.read(&events(), from, &Filter::all(), 1000).await.map_err(|error| error.to_string())?;
         ids.extend(page.items.iter().map(|event| event.id.to_string()));
         let Some(next) = page.next else { return Ok(ids) };
         from = crate::From::Sequence(next.parse().expect("a sequence"));
@@ -66,7 +69,10 @@ async fn check_changes(change: impl Fn(&[u8]) -> Vec<(usize, Vec<u8>)>) {
                 Ok(ids) => assert_eq!(ids, stored, "{} at {at}", relative.display()),
                 Err(error) => {
                     let name = relative.file_name().and_then(|n| n.to_str()).expect("a name");
-                    assert!(error.contains(name) || error.contains("streams/events"), "{name} at {at}: {error}");
+                    assert!(
+                        error.contains(name) || error.contains("streams/events"),
+                        "{name} at {at}: {error}"
+                    );
                     refused += 1;
                 }
             }

@@ -116,7 +116,9 @@ impl Run {
         let mut deliveries: Vec<Delivery> = Vec::new();
         while deliveries.len() < count {
             let mut some = Vec::new();
-            let filled = tokio::time::timeout(PATIENCE, self.feed.source.fill(count - deliveries.len(), &mut some)).await;
+            let filled =
+                tokio::time::timeout(PATIENCE, self.feed.source.fill(count - deliveries.len(), &mut some))
+                    .await;
             if filled.is_err() {
                 assert!(!deliveries.is_empty(), "something is unsettled, and nothing comes");
                 break;
@@ -125,7 +127,10 @@ impl Run {
         }
         for delivery in &deliveries {
             let id = delivery.event.id.to_string();
-            assert!(!self.model.emitted.contains_key(&id), "{id} comes again although its emissions are stored");
+            assert!(
+                !self.model.emitted.contains_key(&id),
+                "{id} comes again although its emissions are stored"
+            );
             assert!(delivery.attempt <= self.model.failed.get(&id).copied().unwrap_or_default() + 1);
         }
         deliveries
@@ -145,13 +150,18 @@ impl Run {
 
     /// The ids of handled events without emissions that the broker does not hold to be open.
     async fn settled_on_disk(&mut self) -> BTreeSet<String> {
-        let consumer = self.broker.stream(&events()).expect("open").roster.find(&worker().channel).expect("there");
+        let consumer =
+            self.broker.stream(&events()).expect("open").roster.find(&worker().channel).expect("there");
         let mut settled = BTreeSet::new();
-        let page = self.broker.read(&events(), crate::From::Sequence(1), &Filter::all(), 1000).await.expect("reads");
+        let page =
+            self.broker.read(&events(), crate::From::Sequence(1), &Filter::all(), 1000).await.expect("reads");
         assert_eq!(page.next, None);
         for event in page.items.iter().filter(|event| event.subject.as_str() == "in") {
             let id = event.id.to_string();
-            if consumer.has_passed(event.sequence) && consumer.is_settled(event.sequence) && !self.model.emitted.contains_key(&id) {
+            if consumer.has_passed(event.sequence)
+                && consumer.is_settled(event.sequence)
+                && !self.model.emitted.contains_key(&id)
+            {
                 settled.insert(id);
             }
         }

@@ -21,7 +21,11 @@ async fn count_is_kept_to_the_event_and_files_are_given_back() {
         publish(&broker, "a", &n.to_string()).await;
         assert_eq!(bounds(&broker).await, ((n as u64 + 1).saturating_sub(49).max(1), n as u64 + 1));
     }
-    assert!(segments(folder.path()) <= 4, "{} segments of 4 KiB for 50 small events", segments(folder.path()));
+    assert!(
+        segments(folder.path()) <= 4,
+        "{} segments of 4 KiB for 50 small events",
+        segments(folder.path())
+    );
     assert_eq!(ids(&broker).await.len(), 50);
     broker.close(HANG).await;
     let broker = open(folder.path(), &plan(config, &[])).await;
@@ -92,7 +96,10 @@ async fn a_full_stream_that_discards_the_new_says_so_and_takes_again_when_limits
     };
     assert!((3..20).contains(&stored), "{stored}");
     assert!(matches!(&refused, PublishError::Full { limit } if limit.contains("discard")), "{refused}");
-    let notes = broker.prepare(&plan(StreamConfig { max_bytes: Size(1 << 20), ..config }, &[])).await.expect("prepares");
+    let notes = broker
+        .prepare(&plan(StreamConfig { max_bytes: Size(1 << 20), ..config }, &[]))
+        .await
+        .expect("prepares");
     assert_eq!(notes.len(), 1, "{notes:?}");
     let takes_again = async {
         while broker.publish(&events(), event("a", "more")).await.is_err() {
@@ -120,4 +127,62 @@ async fn a_channel_that_is_not_configured_any_more_holds_nothing_and_keeps_its_p
     let rest = take(&mut keen_feed, 10).await;
     assert_eq!(rest[0].event.sequence, 5, "3 and 4 went");
     assert_eq!(keen_feed.settler.lag().await.expect("answers").expired, 2);
+}
+
+#[tokio::test]
+async fn a_channel_without_a_source_holds_back_only_what_it_wants() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let keen = ChannelPlan { retain: true, ..channel("keen", "wanted") };
+    let config = StreamConfig { max_messages: Some(10), ..stream_config() };
+    let plan = plan(config, std::slice::from_ref(&keen));
+    let broker = open(folder.path(), &plan).await;
+    publish_many(&broker, "other", 0..10).await;
+    broker.close(HANG).await;
+    drop(broker);
+    // Nobody subscribes, as when a Channel is paused.
+    let broker = open(folder.path(), &plan).await;
+    let looks_ahead = async {
+        while broker.publish(&events(), event("other", "eleventh")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HANG, looks_ahead).await.expect("the keeper looks ahead");
+    publish(&broker, "wanted", "precious").await;
+    publish_many(&broker, "other", 20..29).await;
+    let refused = broker.publish(&events(), event("other", "too many")).await.expect_err("full");
+    assert!(refused.to_string().contains("event 12"), "{refused}");
+    let mut keen_feed = feed(&broker, &keen).await;
+    assert_eq!(take(&mut keen_feed, 1).await[0].event.id.as_str(), "precious");
+}
+
+#[tokio::test]
+async fn given_up_files_that_a_power_failure_brings_back_are_removed() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let config =
+        StreamConfig { max_messages: Some(50), duplicate_window: Span(Duration::ZERO), ..stream_config() };
+    let broker = open(folder.path(), &plan(config.clone(), &[])).await;
+    publish_many(&broker, "a", 0..20).await;
+    let first = folder.path().join("streams/events/events/00000000000000000001.seg");
+    let old = fs::read(&first).expect("reads");
+    publish_many(&broker, "a", 20..400).await;
+    broker.close(HANG).await;
+    drop(broker);
+    assert!(!first.exists(), "given up");
+    fs::write(&first, old).expect("writes");
+    let broker = open(folder.path(), &plan(config, &[])).await;
+    assert_eq!((bounds(&broker).await, first.exists()), ((351, 400), false));
+}
+
+#[tokio::test]
+async fn a_missing_oldest_segment_is_damage() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let no_channels = plan(stream_config(), &[]);
+    let broker = open(folder.path(), &no_channels).await;
+    publish_many(&broker, "a", 0..200).await;
+    broker.close(HANG).await;
+    drop(broker);
+    fs::remove_file(folder.path().join("streams/events/events/00000000000000000001.seg")).expect("removes");
+    let broker = Embedded::open_with(folder.path(), Arc::new(Real), TINY).expect("opens");
+    let refused = broker.prepare(&no_channels).await.expect_err("refused").to_string();
+    assert!(refused.contains("the segment with sequence 1 is missing"), "{refused}");
 }

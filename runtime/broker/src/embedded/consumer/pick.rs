@@ -1,0 +1,221 @@
+//! What a source hands out next: what came back first, then the places that the writer left, then what a scan finds. A decision
+//! under the consumer's lock, without waiting: whatever has to be brought from files or written first is a [`Step`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Change, Consumer, Hit, Inner, Mode, Pace, Pending, Phase, Settings};
+use crate::embedded::frame::Frame;
+use crate::embedded::log::Log;
+use crate::embedded::record::EventRecord;
+use crate::embedded::segment::event_records;
+
+/// How far the lease runs ahead of what was handed out, in sequences.
+const LEASE_EVENTS: u64 = 4096;
+/// How many bytes of frames in memory are scanned at once.
+const SCAN_BYTES: usize = 256 << 10;
+
+/// An event about to be handed out.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) sequence: u64,
+    pub(crate) time: u64,
+    pub(crate) record: Bytes,
+    pub(crate) attempt: u32,
+    pub(crate) deliveries: u32,
+}
+
+/// What a reader of files brought along.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// Frames in order, for the scan.
+    pub(crate) frames: Vec<Frame>,
+    /// Single events, for redeliveries; `None` for one that is not there any more.
+    pub(crate) events: BTreeMap<u64, Option<(u64, Bytes)>>,
+}
+
+/// What a source does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Hand out what was picked.
+    HandOut,
+    /// Make the lease durable up to here (no sync), then ask again.
+    Lease(u64),
+    /// Save and sync, then hand out what was picked: it may kill the process.
+    Mark,
+    /// Bring these events, then ask again.
+    Fetch(Vec<u64>),
+    /// Bring frames from here on, then ask again.
+    Read(u64),
+    /// Nothing to do before a wake-up, or this instant.
+    Wait(Option<Instant>),
+}
+
+impl Consumer {
+    /// Takes the next events to hand out. Never blocks; see [`Step`].
+    pub(crate) fn take(
+        &self,
+        log: &Log,
+        now: Instant,
+        want: usize,
+        brought: &mut Brought,
+        picked: &mut Vec<Picked>,
+    ) -> Step {
+        let mut inner = self.lock();
+        let Some(settings) = inner.settings.clone() else { return Step::Wait(None) };
+        inner.pass_expired(log.first());
+        inner.promote_due(now);
+        let want = match inner.pace() {
+            Pace::Alone if inner.out > 0 => return Step::Wait(inner.next_deadline()),
+            Pace::Alone => 1,
+            Pace::Free => want,
+        };
+        let mut pick = Pick { inner: &mut inner, log, settings, now, want, picked };
+        let step = match pick.redeliveries(brought) {
+            Some(step) => step,
+            None => pick.new_ones(brought),
+        };
+        if picked.is_empty() {
+            return step;
+        }
+        if inner.careful.is_some() {
+            return Step::Mark;
+        }
+        let more = !inner.ready.is_empty() || !inner.hits.is_empty() || inner.mode == Mode::Behind;
+        drop(inner);
+        if more && self.sources.load(Ordering::Relaxed) > 1 {
+            self.wake.notify_one();
+        }
+        Step::HandOut
+    }
+}
+
+/// One call of [`Consumer::take`].
+struct Pick<'a> {
+    inner: &'a mut Inner,
+    log: &'a Log,
+    settings: Settings,
+    now: Instant,
+    want: usize,
+    picked: &'a mut Vec<Picked>,
+}
+
+impl Pick<'_> {
+    fn is_full(&self) -> bool {
+        self.picked.len() >= self.want
+    }
+
+    /// What came back first; `Some` when something has to be brought before.
+    fn redeliveries(&mut self, brought: &mut Brought) -> Option<Step> {
+        let ready: Vec<u64> = self.inner.ready.iter().take(self.want).copied().collect();
+        let mut missing = Vec::new();
+        for sequence in ready {
+            let event = match brought.events.remove(&sequence) {
+                Some(None) => {
+                    self.inner.expire(sequence);
+                    continue;
+                }
+                found => found.flatten().or_else(|| self.log.in_memory(sequence)),
+            };
+            let Some((time, record)) = event else {
+                missing.push(sequence);
+                continue;
+            };
+            self.inner.ready.remove(&sequence);
+            self.hand_out(sequence, time, record);
+        }
+        (!missing.is_empty() && self.picked.is_empty()).then_some(Step::Fetch(missing))
+    }
+
+    fn new_ones(&mut self, brought: &mut Brought) -> Step {
+        while !self.is_full() && !self.inner.is_full() {
+            if let Some(hit) = self.inner.hits.front().copied() {
+                if self.inner.lease < hit.sequence {
+                    return lease_for(hit.sequence);
+                }
+                self.hit(hit);
+                continue;
+            }
+            let cursor = self.inner.cursor;
+            if self.inner.mode == Mode::Live {
+                break;
+            }
+            if cursor > self.log.last() {
+                self.inner.mode = Mode::Live;
+                break;
+            }
+            let held = brought.frames.iter().position(|frame| frame.holds(cursor));
+            let step = match held {
+                Some(n) => self.scan(&brought.frames[n..]),
+                None => match self.log.newest(cursor, SCAN_BYTES) {
+                    Some(frames) => self.scan(&frames),
+                    None => return Step::Read(cursor),
+                },
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+        Step::Wait(self.inner.next_deadline())
+    }
+
+    fn hit(&mut self, hit: Hit) {
+        let Some(frame) = self.log.frame_in_memory(hit.sequence) else {
+            // It fell out of memory: from here on the files are read.
+            (self.inner.mode, self.inner.cursor) = (Mode::Behind, hit.sequence);
+            self.inner.hits.clear();
+            return;
+        };
+        self.inner.hits.pop_front();
+        let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
+        self.hand_out(hit.sequence, frame.head.time, record);
+    }
+
+    /// Picks what matches from the cursor on, and moves the cursor.
+    fn scan(&mut self, frames: &[Frame]) -> Option<Step> {
+        for frame in frames {
+            for (sequence, range, record) in event_records(frame, self.inner.cursor) {
+                if self.is_full() || self.inner.is_full() {
+                    self.inner.cursor = sequence;
+                    return None;
+                }
+                if self.inner.ahead.remove(&sequence) || !self.wants(&record) {
+                    continue;
+                }
+                if self.inner.lease < sequence {
+                    self.inner.cursor = sequence;
+                    return Some(lease_for(sequence));
+                }
+                self.hand_out(sequence, frame.head.time, frame.bytes.slice(range));
+            }
+            self.inner.cursor = self.inner.cursor.max(frame.head.next());
+        }
+        None
+    }
+
+    fn wants(&mut self, record: &EventRecord<'_>) -> bool {
+        self.inner.memo.event(&self.settings.wanted, record)
+    }
+
+    fn hand_out(&mut self, sequence: u64, time: u64, record: Bytes) {
+        let until = self.now + self.settings.ack_wait;
+        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None };
+        let pending = self.inner.pending.entry(sequence).or_insert(fresh);
+        pending.deliveries = pending.deliveries.saturating_add(1);
+        let (attempt, deliveries) = (pending.attempt, pending.deliveries);
+        self.inner.out += 1;
+        self.inner.wait(sequence, Phase::Out(until));
+        if let Some(careful) = &mut self.inner.careful {
+            careful.suspects.insert(sequence);
+        }
+        self.inner.change = Change::Unsaved;
+        self.picked.push(Picked { sequence, time, record, attempt, deliveries });
+    }
+}
+
+fn lease_for(sequence: u64) -> Step {
+    Step::Lease(sequence.saturating_add(LEASE_EVENTS))
+}
