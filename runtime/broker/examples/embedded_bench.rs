@@ -1,81 +1,114 @@
-//! How fast the embedded store is on this disk: producers that wait for their receipt, and one Channel that drains without
-//! emissions. Run it with `cargo run --release -p saf-broker --no-default-features --example embedded_bench -- <folder>`.
+//! How fast the embedded store is on this disk: producers that wait for their receipt, one Channel that drains without emissions,
+//! and many Channels that each want a subject of their own.
+//!
+//! `cargo run --release -p saf-broker --no-default-features --example embedded_bench -- <folder> [channels]`
+
+#![allow(clippy::expect_used, reason = "a benchmark may stop where it stands")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use saf_broker::embedded::Embedded;
-use saf_broker::{Broker, ChannelPlan, Order, Plan, Settlement, Start, StreamConfig, StreamPlan};
+use saf_broker::{Broker, ChannelPlan, Feed, Order, Plan, Settlement, Start, StreamConfig, StreamPlan};
 use saf_event::{ChannelName, Dedupe, EventId, Filter, Headers, NewEvent, StreamName, Subject};
 
 const PAYLOAD_BYTES: usize = 256;
 const SECONDS: u64 = 3;
+const HOP: usize = 64;
 
-fn event(id: EventId, data: bytes::Bytes, subject: &Subject) -> NewEvent {
-    let (subject, headers) = (subject.clone(), Headers::new());
-    NewEvent { id, subject, content_type: None, headers, data, lineage: None, dedupe: Dedupe::SubjectAndId }
+fn stream() -> StreamName {
+    StreamName::parse("events").expect("valid")
 }
 
-async fn produce(broker: Arc<Embedded>, stream: StreamName, producers: usize) -> u64 {
-    let until = Instant::now() + Duration::from_secs(SECONDS);
-    let subject = Subject::parse("bench.event").expect("valid");
-    let work = (0..producers).map(|_| {
-        let (broker, stream, subject) = (broker.clone(), stream.clone(), subject.clone());
-        tokio::spawn(async move {
-            let data = bytes::Bytes::from(vec![7; PAYLOAD_BYTES]);
-            let mut count = 0;
-            while Instant::now() < until {
-                let event = event(EventId::generate(), data.clone(), &subject);
-                broker.publish(&stream, event).await.expect("stored");
-                count += 1;
-            }
-            count
-        })
-    });
-    futures::future::join_all(work).await.into_iter().map(|count| count.expect("no panic")).sum()
-}
-
-async fn drain(broker: &Embedded, channel: &ChannelPlan, total: u64) -> Duration {
-    let mut feed = broker.subscribe(channel).await.expect("prepared");
-    let start = Instant::now();
-    let (mut count, mut deliveries) = (0, Vec::new());
-    while count < total {
-        feed.source.fill(64, &mut deliveries).await.expect("fills");
-        count += deliveries.len() as u64;
-        let batch = deliveries.drain(..).map(|delivery| delivery.into(Settlement::Done { emit: Vec::new() }));
-        assert!(feed.settler.settle(batch.collect()).await.is_empty());
-    }
-    start.elapsed()
-}
-
-#[tokio::main(worker_threads = 2)]
-async fn main() {
-    let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("bench-data"), PathBuf::from);
-    let stream = StreamName::parse("events").expect("valid");
-    let channel = ChannelPlan {
-        channel: ChannelName::parse("drain").expect("valid"),
-        stream: stream.clone(),
-        subjects: vec![Filter::all()],
+fn channel(name: &str, filter: Filter) -> ChannelPlan {
+    ChannelPlan {
+        channel: ChannelName::parse(name).expect("valid"),
+        stream: stream(),
+        subjects: vec![filter],
         start: Start::All,
         ack_wait: Duration::from_secs(30),
         max_ack_pending: 1000,
         order: Order::None,
         retain: false,
-    };
-    let plan = Plan {
-        streams: vec![StreamPlan { name: stream.clone(), config: StreamConfig::default() }],
-        channels: vec![channel.clone()],
-    };
+    }
+}
+
+async fn prepare(broker: &Embedded, channels: &[ChannelPlan]) {
+    let streams = vec![StreamPlan { name: stream(), config: StreamConfig::default() }];
+    broker.prepare(&Plan { streams, channels: channels.to_vec() }).await.expect("prepares");
+}
+
+/// Publishes over `subjects` in turn; how many events were stored.
+async fn produce(broker: &Arc<Embedded>, producers: usize, subjects: Arc<[Subject]>) -> u64 {
+    let until = Instant::now() + Duration::from_secs(SECONDS);
+    let work = (0..producers).map(|producer| {
+        let (broker, stream, subjects) = (broker.clone(), stream(), subjects.clone());
+        tokio::spawn(async move {
+            let data = bytes::Bytes::from(vec![7; PAYLOAD_BYTES]);
+            let mut count = 0;
+            while Instant::now() < until {
+                let event = NewEvent {
+                    id: EventId::generate(),
+                    subject: subjects[(producer + count * producers) % subjects.len()].clone(),
+                    content_type: None,
+                    headers: Headers::new(),
+                    data: data.clone(),
+                    lineage: None,
+                    dedupe: Dedupe::SubjectAndId,
+                };
+                broker.publish(&stream, event).await.expect("stored");
+                count += 1;
+            }
+            count as u64
+        })
+    });
+    futures::future::join_all(work).await.into_iter().map(|count| count.expect("no panic")).sum()
+}
+
+/// Takes and settles without emissions until it has had so many, or until the broker closes.
+async fn drain(mut feed: Feed, total: u64) {
+    let (mut count, mut deliveries) = (0, Vec::new());
+    while count < total && feed.source.fill(HOP, &mut deliveries).await.is_ok() {
+        count += deliveries.len() as u64;
+        let batch = deliveries.drain(..).map(|delivery| delivery.into(Settlement::Done { emit: Vec::new() }));
+        feed.settler.settle(batch.collect()).await;
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "bench-data".to_owned()));
+    let many: usize = arguments.next().map_or(1000, |text| text.parse().expect("a number of channels"));
     let broker = Arc::new(Embedded::open(&folder).expect("opens"));
-    broker.prepare(&plan).await.expect("prepares");
+    let all = channel("drain", Filter::all());
+    prepare(&broker, std::slice::from_ref(&all)).await;
+
+    let subjects: Arc<[Subject]> = Arc::new([Subject::parse("bench.event").expect("valid")]);
     let mut total = 0;
     for producers in [1, 64, 256] {
-        let count = produce(broker.clone(), stream.clone(), producers).await;
+        let count = produce(&broker, producers, subjects.clone()).await;
         println!("{producers} producers: {} events/s", count / SECONDS);
         total += count;
     }
-    let took = drain(&broker, &channel, total).await;
-    println!("drain of {total}: {:.0} events/s", total as f64 / took.as_secs_f64());
+    let start = Instant::now();
+    drain(broker.subscribe(&all).await.expect("prepared"), total).await;
+    println!("drain of {total}: {:.0} events/s", total as f64 / start.elapsed().as_secs_f64());
+
+    let own = |n: usize| format!("own.{n}");
+    let channels: Vec<_> = (0..many)
+        .map(|n| ChannelPlan {
+            start: Start::New,
+            ..channel(&format!("many-{n}"), Filter::parse(own(n)).expect("valid"))
+        })
+        .collect();
+    prepare(&broker, &channels).await;
+    for channel in &channels {
+        tokio::spawn(drain(broker.subscribe(channel).await.expect("prepared"), u64::MAX));
+    }
+    let subjects: Arc<[Subject]> = (0..many).map(|n| Subject::parse(own(n)).expect("valid")).collect();
+    let count = produce(&broker, 256, subjects).await;
+    println!("256 producers, {many} channels with a subject each: {} events/s", count / SECONDS);
     broker.close(Duration::from_secs(10)).await;
 }

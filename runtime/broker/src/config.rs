@@ -112,7 +112,7 @@ impl Default for StreamConfig {
             max_age: hours(24),
             max_bytes: Size::mib(10 * 1024),
             max_messages: None,
-            duplicate_window: Span(std::time::Duration::from_secs(120)),
+            duplicate_window: Span(std::time::Duration::from_mins(2)),
             discard: Discard::Old,
             storage: Storage::File,
             replicas: 1,

@@ -22,6 +22,10 @@ pub struct Feed {
 pub trait Source: Send {
     /// Waits for one delivery, then appends what is there, `want` at most, and keeps none back. `want` is at least 1.
     ///
+    /// Give it all the room there is: on JetStream a `want` of 64 brings three quarters of what 1000 does. There an open
+    /// pull may still bring up to the last `want` after the fill has returned; the next fill hands that out, or it is given
+    /// back unseen when the next fill comes later than a quarter of the ack wait, or when the source is dropped.
+    ///
     /// Cancel-safe: what was taken before the future is dropped is in `into` or is delivered again. After an error the caller
     /// waits and calls again; the source mends itself.
     fn fill<'a>(&'a mut self, want: usize, into: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<(), Error>>;
@@ -145,9 +149,9 @@ pub struct Unsettled {
 }
 
 /// How far a Channel is behind its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Lag {
-    /// Matching events that were never handed out.
+    /// Matching events that were never handed out; an upper bound where the broker would have to read them to know.
     pub pending: u64,
     /// Handed out and not settled.
     pub unsettled: u64,

@@ -58,7 +58,7 @@ pub trait Journal: Send + Sync {
 }
 
 /// A stream in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Summary {
     /// The oldest event's sequence; `last + 1` when the stream is empty.
     pub first: u64,

@@ -86,6 +86,10 @@ pub type Shared = Arc<dyn Broker>;
 
 /// Opens the broker that the configuration names. Waits for it at most as long as its kind says (JetStream: ten seconds for
 /// the first connection); what cannot work says what to change.
+#[cfg_attr(
+    not(feature = "jetstream"),
+    allow(clippy::unused_async, reason = "only JetStream has to be waited for")
+)]
 pub async fn open(config: &Config) -> Result<Shared, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(embedded::Embedded::open(&config.path)?)),
@@ -152,7 +156,9 @@ pub enum Health {
 }
 
 /// Whether a Channel takes events; set by a person, kept by the broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch {
     /// It does.

@@ -1,7 +1,7 @@
 //! Messages that no NATS client can read, sent by a peer that speaks TCP: the bad one becomes a dead letter, everything else
 //! goes on.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::expect_used)] // a test crate: what is not there fails the test
 
 #[allow(dead_code)]
 #[path = "contract/scene.rs"]
@@ -54,7 +54,7 @@ async fn dead(broker: &Shared) -> Vec<StoredDeadLetter> {
 }
 
 async fn within(test: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
+    tokio::time::timeout(Duration::from_mins(1), Box::pin(test)).await.expect("the test hangs");
 }
 
 /// What is not settled when the connection breaks comes again after this.

@@ -1,7 +1,7 @@
 //! What only JetStream does: streams of others, limits that the server enforces, retries that wait in the stream, and the
 //! places where its promises end.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::expect_used)] // a test crate: what is not there fails the test
 
 #[allow(dead_code)]
 #[path = "contract/scene.rs"]
@@ -11,9 +11,10 @@ mod support;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
+use futures::StreamExt;
 use saf_broker::{
     ChannelPlan, DeadLetter, DeadLetterFilter, Discard, Error, Note, Plan, Settlement, Shared, Start,
-    Storage, StreamConfig,
+    Storage, StreamConfig, Switch, Tailed,
 };
 use saf_event::{Outcome, Span};
 use tokio::time::{sleep, timeout};
@@ -62,7 +63,7 @@ async fn a_long_retry_waits_in_the_stream_and_keeps_its_place() {
     let stored = publish(&broker, "ride.a", "1").await.sequence;
     let delivery = consumer.one().await;
     let time = delivery.event.time;
-    consumer.settle_one(delivery, Settlement::Retry { after: Duration::from_secs(3600) }).await;
+    consumer.settle_one(delivery, Settlement::Retry { after: Duration::from_hours(1) }).await;
     until("it holds no slot", async || {
         consumer.feed.settler.lag().await.is_ok_and(|lag| (lag.pending, lag.unsettled) == (0, 0))
     })
@@ -270,4 +271,66 @@ async fn a_deleted_consumer_is_an_error_and_is_not_made_anew() {
     assert!(matches!(&error, Error::NotFound(_) | Error::Unavailable(_)), "{error:?}");
     assert!(raw.consumer_info("all").await.is_err(), "nobody made it anew");
     assert!(matches!(broker.subscribe(&all).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn another_replica_sees_a_switch() {
+    let server = NatsServer::start();
+    let plan = plan(&[channel("a", &["a"])]);
+    let (ours, theirs) = (open(&server, &plan).await, open(&server, &plan).await);
+    for to in [Switch::Paused, Switch::Running] {
+        ours.switch(&name("a"), to).await.expect("switched");
+        let switches = theirs.switches();
+        until("the other one sees it", async || {
+            switches.borrow().get(&name("a")).copied().unwrap_or_default() == to
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_is_too_slow_says_how_much_it_left_out() {
+    const STORED: u64 = 2_500;
+    let server = NatsServer::start();
+    let broker = open(&server, &plan(&[])).await;
+    let journal = broker.journal().expect("a journal");
+    let mut tail = journal.tail(&stream(), &scene::filter(">")).await.expect("a tail");
+    let events = (0..STORED).map(|id| event("a", &id.to_string())).collect();
+    assert!(broker.publish_all(&stream(), events).await.iter().all(Result::is_ok));
+    let (mut skipped, mut shown) = (0, 0);
+    while skipped + shown < STORED {
+        match timeout(PATIENCE, tail.next()).await.expect("in time").expect("the tail goes on") {
+            Tailed::Skipped(count) => skipped += count,
+            Tailed::Event(event) => {
+                shown += 1;
+                assert_eq!(event.sequence, skipped + shown, "what is not shown was counted");
+            }
+        }
+    }
+    assert!(skipped > 0 && shown > 0, "{skipped} {shown}");
+}
+
+#[tokio::test]
+async fn what_an_open_pull_brings_after_the_end_of_a_source_is_handed_out_again() {
+    let server = NatsServer::start();
+    let all = channel("all", &[">"]);
+    let broker = open(&server, &plan(std::slice::from_ref(&all))).await;
+    let mut first = Consumer::open(&broker, &all).await;
+    publish(&broker, "a", "1").await;
+    let mut got = Vec::new();
+    let filled = timeout(PATIENCE, first.feed.source.fill(100, &mut got)).await.expect("in time");
+    filled.expect("a delivery");
+    first.done(got.remove(0), vec![]).await;
+    // The pull for the other 99 is still open: these come in on it, unseen.
+    for id in 2..=10 {
+        publish(&broker, "a", &id.to_string()).await;
+    }
+    until("they have come in", async || {
+        first.feed.settler.lag().await.is_ok_and(|lag| (lag.pending, lag.unsettled) == (0, 9))
+    })
+    .await;
+    drop(first);
+    let mut second = Consumer::open(&broker, &all).await;
+    let again = second.take(9).await;
+    assert!(again.iter().all(|delivery| delivery.attempt >= 1 && delivery.deliveries == 2));
 }

@@ -58,7 +58,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     pool
 }
 
-/// What every component is linked against; [`crate::component::imports`] says the same in names.
+/// What every component is linked against; `component/imports.rs` says the same in names.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<World>, Error> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)

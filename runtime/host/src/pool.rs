@@ -72,7 +72,8 @@ impl Pool {
                     nature: Nature::Real,
                     sink: Sink::Tracing(setup.channel.clone()),
                 };
-                let instance = Instance::start(seed, slot).await?;
+                // Boxed, because it is rare and large: every caller's future would have 3 KiB more, and move them.
+                let instance = Box::pin(Instance::start(seed, slot)).await?;
                 pool.tally.start();
                 instance
             }

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use saf_broker::{PublishError, Refusal};
+use saf_broker::{Error, PublishError, Refusal};
 use saf_event::EventId;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,10 +38,14 @@ pub enum Kind {
     NotFound,
     /// No such stream.
     NoStream,
+    /// Admin: no such event, dead letter or Channel.
+    Missing,
     /// The path exists, for other methods.
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// Admin: it cannot be done as things are; the detail says what to change.
+    Conflict,
     /// The body is larger than `http.max_body`.
     BodyTooLarge,
     /// The batch has more events than `http.max_batch`.
@@ -53,6 +58,8 @@ pub enum Kind {
     UnsupportedEncoding,
     /// The id was used before, for an event with another body.
     IdReused,
+    /// Admin: the broker failed and will not work before a restart, or answered what it may not.
+    Failed,
     /// The router holds as many requests as it may; nothing was stored.
     Overloaded,
     /// The broker cannot be reached; nothing was stored.
@@ -65,7 +72,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of their statuses.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedBody,
         Self::InvalidEvent,
         Self::InvalidRequest,
@@ -74,14 +81,17 @@ impl Kind {
         Self::Forbidden,
         Self::NotFound,
         Self::NoStream,
+        Self::Missing,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
+        Self::Conflict,
         Self::BodyTooLarge,
         Self::BatchTooLarge,
         Self::EventTooLarge,
         Self::UnsupportedMediaType,
         Self::UnsupportedEncoding,
         Self::IdReused,
+        Self::Failed,
         Self::Overloaded,
         Self::Unavailable,
         Self::Unknown,
@@ -114,6 +124,9 @@ impl Kind {
             Self::Forbidden => ("urn:saf:problem:forbidden", S::FORBIDDEN, "Not from here"),
             Self::NotFound => ("urn:saf:problem:not-found", S::NOT_FOUND, "No such path"),
             Self::NoStream => ("urn:saf:problem:no-stream", S::NOT_FOUND, "No such stream"),
+            Self::Missing => ("urn:saf:problem:missing", S::NOT_FOUND, "Not there"),
+            Self::Conflict => ("urn:saf:problem:conflict", S::CONFLICT, "Cannot be done now"),
+            Self::Failed => ("urn:saf:problem:failed", S::INTERNAL_SERVER_ERROR, "Broker failed"),
             Self::MethodNotAllowed => {
                 ("urn:saf:problem:method-not-allowed", S::METHOD_NOT_ALLOWED, "Method not allowed")
             }
@@ -175,11 +188,55 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     id: Option<EventId>,
     hint: Hint,
+    concerns: Concerns,
+    count: Option<usize>,
+}
+
+/// Whom a problem is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Concerns {
+    /// Who sent an event, and asks himself whether it is stored.
+    Event,
+    /// Who looks at the router.
+    Admin,
+}
+
+/// A problem as JSON.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document<'a> {
+    /// Which kind of problem: `urn:saf:problem:<name>`.
+    r#type: &'static str,
+    /// The kind in words.
+    title: &'static str,
+    /// The answer's status.
+    status: u16,
+    /// What happened, and what to do next.
+    detail: &'a str,
+    /// The id of the event that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    /// Whether the event is stored: `false`, or `"unknown"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<Value>,
+    /// How many there are in truth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<usize>,
+    /// Seconds after which to try again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), id: None, hint: Hint::None }
+        Self {
+            kind,
+            detail: detail.into(),
+            id: None,
+            hint: Hint::None,
+            concerns: Concerns::Event,
+            count: None,
+        }
     }
 
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
@@ -228,7 +285,29 @@ impl Problem {
                 (Kind::Unknown, detail, Hint::Retry(Duration::from_secs(1)))
             }
         };
-        Self { kind, detail: detail.into(), id: Some(id), hint }
+        Self { id: Some(id), hint, ..Self::new(kind, detail) }
+    }
+
+    /// What a broker answered to an operator.
+    pub(crate) fn broker(error: Error) -> Self {
+        let (kind, detail, hint) = match error {
+            Error::Unavailable(_) => (
+                Kind::Unavailable,
+                format!("{error}: repeat after Retry-After"),
+                Hint::Retry(Duration::from_secs(1)),
+            ),
+            Error::Config(text) => (Kind::Conflict, text, Hint::None),
+            Error::NotFound(_) => (Kind::Missing, error.to_string(), Hint::None),
+            Error::Failed(_) => {
+                (Kind::Failed, format!("{error}: see the log, then restart the router"), Hint::None)
+            }
+        };
+        Self { hint, concerns: Concerns::Admin, ..Self::new(kind, detail) }
+    }
+
+    /// Something was to be done to another number of things than there are.
+    pub(crate) fn count_differs(count: usize, detail: String) -> Self {
+        Self { count: Some(count), ..Self::new(Kind::Conflict, detail) }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -245,26 +324,17 @@ impl Problem {
 
     /// Appends the document, as an answer's body or as an item of a batch's.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            stored: Option<Value>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            retry_after: Option<u64>,
-        }
         let document = Document {
             r#type: self.kind.urn(),
             title: self.kind.title(),
             status: self.kind.status().as_u16(),
             detail: &self.detail,
             id: self.id.as_ref().map(EventId::as_str),
-            stored: self.kind.stored(),
+            stored: match self.concerns {
+                Concerns::Event => self.kind.stored(),
+                Concerns::Admin => None,
+            },
+            count: self.count,
             retry_after: self.retry_after_secs(),
         };
         // Writing strings and numbers to memory cannot fail.

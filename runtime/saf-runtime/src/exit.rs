@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub(crate) enum Failure {
     /// 1: what was checked or tested is not as it should be; the findings were printed.
     Check(String),
+    /// 2: the arguments cannot be used together, or name something that cannot be read.
+    Usage(String),
     /// 69: a server cannot be reached.
     Unreachable(String),
     /// 70: a bug.
@@ -16,12 +18,16 @@ pub(crate) enum Failure {
     Store(String),
     /// 78: the configuration cannot be used.
     Config(String),
+    /// 0: who read the output left (`| head`); nothing more is to be said.
+    ReaderLeft,
 }
 
 impl Failure {
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
+            Self::ReaderLeft => 0,
             Self::Check(_) => 1,
+            Self::Usage(_) => 2,
             Self::Unreachable(_) => 69,
             Self::Internal(_) => 70,
             Self::Store(_) => 74,
@@ -36,12 +42,15 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Check(text)
-        | Self::Unreachable(text)
-        | Self::Internal(text)
-        | Self::Store(text)
-        | Self::Config(text)) = self;
-        f.write_str(text)
+        match self {
+            Self::ReaderLeft => f.write_str("the reader left"),
+            Self::Check(text)
+            | Self::Usage(text)
+            | Self::Unreachable(text)
+            | Self::Internal(text)
+            | Self::Store(text)
+            | Self::Config(text) => f.write_str(text),
+        }
     }
 }
 

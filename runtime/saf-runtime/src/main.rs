@@ -6,6 +6,8 @@
 mod app;
 mod cli;
 mod config;
+#[cfg(test)]
+mod docs;
 mod exit;
 mod graph;
 mod runtimes;

@@ -4,11 +4,12 @@
 //! back after the floor itself is on disk (so that an oldest segment that is missing is always damage). `retain` holds bytes
 //! and count at the oldest event that a Channel has not settled; age holds always.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use saf_event::Size;
+use saf_event::{ChannelName, Size};
 
 use super::fault::Fault;
 use super::file::{Disk, sync_folder};
@@ -37,8 +38,19 @@ pub(crate) struct Limits {
 pub(crate) struct Hold {
     /// The oldest sequence that must stay.
     pub(crate) sequence: u64,
-    /// Whose it is, as a person reads it.
-    pub(crate) holder: String,
+    /// Whose it is; `None` while the Channels are not prepared yet.
+    pub(crate) holder: Option<ChannelName>,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.holder {
+            Some(channel) => {
+                write!(f, "channel {channel} has not handled event {} (retain = true)", self.sequence)
+            }
+            None => f.write_str("the Channels are not prepared yet"),
+        }
+    }
 }
 
 /// Why there is no room.
@@ -95,16 +107,26 @@ impl Appender {
         self.active.as_ref().is_some_and(|active| active.end() + bytes as u64 <= active.size)
     }
 
-    /// Makes room by the limits, or says which one is in the way. `hold` is asked only when something has to go.
+    /// Makes room for a frame, or says what is in the way. `hold` is asked only when something has to go.
     pub(crate) fn make_room(
         &mut self,
         bytes: u64,
         events: u64,
         hold: &dyn Fn() -> Option<Hold>,
     ) -> Result<Result<(), Full>, Fault> {
-        if let Err(full) = self.has_free_space() {
-            return Ok(Err(full));
+        match self.has_free_space() {
+            Ok(()) => self.trim(bytes, events, hold),
+            Err(full) => Ok(Err(full)),
         }
+    }
+
+    /// Removes the oldest until so much more is within the limits, or says which one is in the way.
+    pub(crate) fn trim(
+        &mut self,
+        bytes: u64,
+        events: u64,
+        hold: &dyn Fn() -> Option<Hold>,
+    ) -> Result<Result<(), Full>, Fault> {
         let Limits { max_bytes, max_events, discard, .. } = self.limits;
         let too_many = |log: &Log| (log.last() + 1 - log.first()).saturating_add(events) > max_events;
         let too_large = |oldest: &Oldest| oldest.bytes.saturating_add(bytes) > max_bytes;
@@ -121,7 +143,7 @@ impl Appender {
         }
         let hold = hold();
         let held = |next: u64| match &hold {
-            Some(hold) if next > hold.sequence => Err(Full(format!("{limit}, and {}", hold.holder))),
+            Some(hold) if next > hold.sequence => Err(Full(format!("{limit}, and {hold}"))),
             _ => Ok(()),
         };
         while too_many(&self.log) {

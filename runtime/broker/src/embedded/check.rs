@@ -16,11 +16,11 @@ use super::consumer::{CONSUMERS, Consumer, Stopped};
 use super::fault::{Damage, Fault};
 use super::file::{Real, sync_folder};
 use super::frame::SEGMENT_HEAD_BYTES;
+use super::ground::{DEAD_MARK, EVENTS_MARK, Folders};
 use super::lock::Lock;
 use super::log::{Depth, Log, segment_paths};
 use super::marks::{self, Mark};
 use super::state::{self, State};
-use super::stream::{DEAD_MARK, EVENTS_MARK, Folders};
 use crate::Error;
 
 /// What [`check`] found.
@@ -77,10 +77,16 @@ pub struct Cut {
 
 /// Reads every byte of a store that no process has open.
 pub fn check(path: &Path) -> Result<Report, Error> {
+    if !path.join("FORMAT").exists() {
+        return Err(Error::Config(format!("{} holds no store: check broker.path", path.display())));
+    }
     let _lock = Lock::take(path)?;
     let mut report = Report::default();
     let folder = path.join("streams");
     let mut names = Vec::new();
+    if !folder.exists() {
+        return Ok(report);
+    }
     for entry in fs::read_dir(&folder).map_err(Fault::at(&folder))? {
         let name = entry.map_err(Fault::at(&folder))?.file_name();
         names.extend(name.to_str().and_then(|name| StreamName::parse(name).ok()));

@@ -1,6 +1,7 @@
 //! Duplicates: which dedupe keys were stored within the window, and where. In memory only, rebuilt on open by scanning the
 //! window; a key is 128 bits of keyed hash, so that nobody outside can make two events collide. Bounded by time and by count; it
-//! grows with what it holds. Beyond [`KEYS_MAX`] the oldest keys are forgotten before their time.
+//! grows with what it holds. Beyond [`KEYS_MAX`] the oldest keys are forgotten before their time; and after a restart those of
+//! events that retention by bytes or count has removed.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};

@@ -28,12 +28,14 @@ pub(crate) struct Dispatcher {
 
 impl Follower for Dispatcher {
     fn hold(&self) -> Option<Hold> {
+        if !self.roster.is_complete() {
+            return Some(Hold { sequence: 0, holder: None });
+        }
         let dispatched = self.log.dispatched();
         let consumers = self.roster.all();
         let held = consumers.iter().filter_map(|c| Some((c.holds(dispatched)?, c)));
         let (sequence, consumer) = held.min_by_key(|(sequence, _)| *sequence)?;
-        let holder = format!("channel {} has not handled event {sequence} (retain = true)", consumer.name);
-        Some(Hold { sequence, holder })
+        Some(Hold { sequence, holder: Some(consumer.name.clone()) })
     }
 
     fn stored(&mut self, frame: &Frame, settled: &[Settles]) {

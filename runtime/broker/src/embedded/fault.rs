@@ -43,10 +43,8 @@ impl Fault {
 }
 
 impl From<Fault> for Error {
+    /// A full disk may get room; waiting for one that is broken would only hide it.
     fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Io { .. } => Self::Unavailable(fault.to_string()),
-            Fault::Damaged(_) => Self::Failed(fault.to_string()),
-        }
+        if fault.is_full() { Self::Unavailable(fault.to_string()) } else { Self::Failed(fault.to_string()) }
     }
 }

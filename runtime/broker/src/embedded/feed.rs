@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,6 +19,9 @@ use crate::{
     ChannelPlan, Delivery, Error, Feed, Lag, Refusal, SettleError, Settlement, Settler, Settling, Source,
     Ticket, Unsettled,
 };
+
+/// How long frames that were read ahead are kept while nothing is taken.
+const READ_AHEAD_KEPT: Duration = Duration::from_secs(1);
 
 /// Opens a feed on a consumer that `prepare` made.
 pub(crate) fn open(stream: &Arc<Stream>, channel: &ChannelPlan) -> Result<Feed, Error> {
@@ -87,18 +90,25 @@ impl Hander {
                 Step::Lease(until) => self.lease(until)?,
                 Step::Fetch(sequences) => self.fetch(sequences).await?,
                 Step::Read(from) => self.read(from).await?,
-                Step::Wait(until) => {
-                    // What was read is of no use any more, and may be large.
-                    self.brought = Brought::default();
-                    // A wake-up since the look is kept: `notify_one` leaves a permit.
-                    let wake = self.consumer.wake.notified();
-                    match until {
-                        None => wake.await,
-                        // Whichever comes first; both mean: look again.
-                        Some(until) => drop(tokio::time::timeout_at(until.into(), wake).await),
-                    }
-                }
+                Step::Wait(until) => self.wait(until).await,
             }
+        }
+    }
+
+    /// Until a wake-up or the instant; both mean: look again. A wake-up since the last look is not missed: it left a permit.
+    async fn wait(&mut self, until: Option<Instant>) {
+        let wake = self.consumer.wake.notified();
+        if self.brought.frames.is_empty() {
+            return match until {
+                None => wake.await,
+                Some(until) => drop(tokio::time::timeout_at(until.into(), wake).await),
+            };
+        }
+        // What was read ahead is kept for a Channel that goes on soon, not for one that rests.
+        let patience = Instant::now() + READ_AHEAD_KEPT;
+        let until = until.map_or(patience, |until| until.min(patience));
+        if tokio::time::timeout_at(until.into(), wake).await.is_err() && Instant::now() >= patience {
+            self.brought = Brought::default();
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! segment = head (32 bytes: magic, version, first sequence, salt, crc32c), then frames, then zeros or what a recycled file held
-//! frame   = magic, crc32c of all that follows, body length, records, first sequence, time, events, zero   (40 bytes), then the body
+//! frame   = magic, crc32c of all that follows, body length, records, first sequence, time, events, crc32c of the head (40 bytes),
+//!           then the body
 //! body    = records, each: length (4 bytes), kind (1 byte), its own layout (see `record`)
 //! ```
 //!
 //! Every checksum starts from its segment's salt, a random number: so an old frame in a recycled file is never valid, and
-//! nobody who chooses a payload can write bytes that pass for a frame. All numbers are little-endian. An *event* is a record
+//! nobody who chooses a payload can write bytes that pass for a frame, or for a head that makes a search for frames slow. All numbers are little-endian. An *event* is a record
 //! that has a sequence; a settlement has none. A frame holds one event at least, so that every frame has a sequence of its own.
 
 use bytes::Bytes;
@@ -84,8 +85,17 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads a head without its checksum: enough to step over a frame that was checked before.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a head and checks it; the frame behind it may be damaged all the same.
+    pub(crate) fn parse(bytes: &[u8], salt: Salt) -> Option<Self> {
+        let bytes = bytes.get(..FRAME_HEAD_BYTES)?;
+        if bytes[..4] != FRAME_MAGIC || salt.checksum(&bytes[8..36]) != u32_at(bytes, 36)? {
+            return None;
+        }
+        Self::parse_unchecked(bytes)
+    }
+
+    /// What a head would say if it were valid.
+    pub(crate) fn parse_unchecked(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..FRAME_HEAD_BYTES)?;
         if bytes[..4] != FRAME_MAGIC {
             return None;
@@ -113,7 +123,7 @@ impl Head {
 
 /// Checks a whole frame at the start of `bytes`, checksum and all; `None` when there is no valid one.
 pub(crate) fn verify(bytes: &[u8], salt: Salt) -> Option<Head> {
-    let head = Head::parse(bytes)?;
+    let head = Head::parse(bytes, salt)?;
     let frame = bytes.get(..head.bytes)?;
     (salt.checksum(&frame[8..]) == u32_at(frame, 4)?).then_some(head)
 }
@@ -214,6 +224,8 @@ impl Builder {
         bytes[16..24].copy_from_slice(&first.to_le_bytes());
         bytes[24..32].copy_from_slice(&time.to_le_bytes());
         bytes[32..36].copy_from_slice(&events.to_le_bytes());
+        let sum = salt.checksum(&bytes[8..36]);
+        bytes[36..40].copy_from_slice(&sum.to_le_bytes());
         let sum = salt.checksum(&bytes[8..]);
         bytes[4..8].copy_from_slice(&sum.to_le_bytes());
         let head = Head { bytes: bytes.len(), records, events, first, time };

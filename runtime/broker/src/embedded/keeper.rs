@@ -40,7 +40,7 @@ impl Keeper {
                 }
                 for stream in &streams {
                     if vitals.has_failed() {
-                        stream.wake_all();
+                        stream.refuse();
                     } else if let Err(fault) = round(stream, due) {
                         vitals.fail(&fault);
                     }

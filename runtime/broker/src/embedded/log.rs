@@ -4,6 +4,8 @@
 //! Readers at the tail share the newest frames as [`Bytes`], so a thousand Channels do not read the disk for every event; those
 //! that catch up read files, in large pieces, and pass over sealed segments that hold nothing for them.
 
+mod row;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::fault::{Damage, Fault};
-use super::frame::{Frame, Head, SEGMENT_HEAD_BYTES};
+use super::fault::Fault;
+use super::frame::{Frame, Head};
 use super::segment::{Segment, event_in};
 use super::wanted::Wanted;
+
+pub(crate) use row::segment_paths;
 
 /// The newest frames kept in memory, in bytes.
 const TAIL_BYTES: usize = 8 << 20;
@@ -97,18 +101,18 @@ impl Log {
     pub(crate) fn open(folder: &Path, evidence: Evidence, depth: Depth) -> Result<Self, Fault> {
         fs::create_dir_all(folder).map_err(Fault::at(folder))?;
         let mut segments: VecDeque<Arc<Segment>> = VecDeque::new();
-        let paths = remove_garbage(segment_paths(folder)?, evidence.first)?;
+        let paths = row::remove_garbage(segment_paths(folder)?, evidence.first)?;
         for (n, (first, path)) in paths.iter().enumerate() {
             let newest = n + 1 == paths.len();
             let Some(segment) = Segment::open(path.clone(), *first)? else {
-                discard_headless(path, *first, newest, evidence)?;
+                row::discard_headless(path, *first, newest, evidence)?;
                 continue;
             };
             if newest || !segment.load_index() || depth == Depth::All {
                 segment.scan(|_| {})?;
             }
             if let Some(before) = segments.back() {
-                follows(before, *first)?;
+                row::follows(before, *first)?;
             }
             segments.push_back(Arc::new(segment));
         }
@@ -116,7 +120,7 @@ impl Log {
             // It is written again, so what stands beside it would be out of date.
             fs::remove_file(newest.path.with_extension("idx")).ok();
         }
-        reaches(folder, &segments, evidence)?;
+        row::reaches(folder, &segments, evidence)?;
         let first = segments.front().map_or(1, |s| s.first).max(evidence.first);
         let last = segments.back().map_or(0, |s| s.last());
         Ok(Self {
@@ -338,68 +342,4 @@ fn first_at(segment: &Segment, time: u64) -> Result<Option<u64>, Fault> {
         offset += head.bytes as u64;
     }
     Ok(None)
-}
-
-/// The segments of a folder by their first sequence.
-pub(crate) fn segment_paths(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Fault> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Fault::at(folder))? {
-        let path = entry.map_err(Fault::at(folder))?.path();
-        if path.extension().is_some_and(|e| e == "seg") {
-            let first = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
-            let unknown =
-                || std::io::Error::other("not a segment's name; move the file away if it is not the store's");
-            paths.push((first.ok_or_else(unknown).map_err(Fault::at(&path))?, path));
-        }
-    }
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-/// Files that retention had given up: after a power failure some of them may be back.
-fn remove_garbage(mut paths: Vec<(u64, PathBuf)>, first: u64) -> Result<Vec<(u64, PathBuf)>, Fault> {
-    let kept = paths.partition_point(|(begin, _)| *begin <= first).saturating_sub(1);
-    for (_, path) in paths.drain(..kept) {
-        fs::remove_file(path.with_extension("idx")).ok();
-        fs::remove_file(&path).map_err(Fault::at(&path))?;
-    }
-    Ok(paths)
-}
-
-/// A segment whose head is not valid is one that was being made when the process stopped, if nothing speaks against it.
-fn discard_headless(path: &Path, first: u64, newest: bool, evidence: Evidence) -> Result<(), Fault> {
-    let bytes = fs::read(path).map_err(Fault::at(path))?;
-    let frame = bytes.get(SEGMENT_HEAD_BYTES..).and_then(Head::parse).is_some_and(|head| head.first == first);
-    let evidence = match (newest, evidence.last >= first, frame) {
-        (true, false, false) => return fs::remove_file(path).map_err(Fault::at(path)),
-        (false, ..) => "its head is not valid, and later segments exist".to_owned(),
-        (_, true, _) => format!("its head is not valid, and sequence {} was stored", evidence.last),
-        (_, _, true) => format!("its head is not valid, and a frame follows at byte {SEGMENT_HEAD_BYTES}"),
-    };
-    Err(Damage { path: path.to_owned(), offset: 0, after: first - 1, evidence }.into())
-}
-
-fn follows(before: &Segment, first: u64) -> Result<(), Fault> {
-    if before.last() + 1 == first {
-        return Ok(());
-    }
-    let evidence = format!("the next segment begins with sequence {first}");
-    Err(Damage { path: before.path.clone(), offset: before.end(), after: before.last(), evidence }.into())
-}
-
-fn reaches(folder: &Path, segments: &VecDeque<Arc<Segment>>, evidence: Evidence) -> Result<(), Fault> {
-    let Evidence { first, last } = evidence;
-    let there = segments.back().map_or(0, |s| s.last());
-    if there < last {
-        let (path, offset) = segments.back().map_or((folder.to_owned(), 0), |s| (s.path.clone(), s.end()));
-        let evidence = format!("sequence {last} was stored");
-        return Err(Damage { path, offset, after: there, evidence }.into());
-    }
-    match segments.front() {
-        Some(oldest) if first > 0 && oldest.first > first => {
-            let evidence = format!("the segment with sequence {first} is missing");
-            Err(Damage { path: folder.to_owned(), offset: 0, after: first - 1, evidence }.into())
-        }
-        _ => Ok(()),
-    }
 }

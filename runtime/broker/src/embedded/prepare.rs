@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use saf_event::{ChannelName, unix_millis};
+use saf_event::ChannelName;
 
 use super::Embedded;
 use super::consumer::{CONSUMERS, Consumer, Settings};
@@ -18,7 +18,6 @@ const DEFINITIONS: &str = "d/";
 struct Definition {
     start: String,
     subjects: Vec<String>,
-    created: u64,
 }
 
 impl Embedded {
@@ -37,6 +36,8 @@ impl Embedded {
             notes.extend(retire_others(&stream, plan));
             // Consumers that were made are durable before anything is handed out.
             stream.state.sync()?;
+            stream.roster.complete();
+            stream.queue.nudge();
         }
         Ok(notes)
     }
@@ -65,7 +66,6 @@ impl Embedded {
         let wanted = Definition {
             start: start_text(plan.start),
             subjects: plan.subjects.iter().map(ToString::to_string).collect(),
-            created: unix_millis(),
         };
         let Some(consumer) = stream.roster.find(name) else {
             create(&stream, plan, &wanted)?;

@@ -217,3 +217,53 @@ impl Queue {
 
 /// The queue takes nothing any more.
 struct Closed;
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn large() -> Unit {
+        Unit { bytes: vec![0; (QUEUE_BLOCKS / 4) * BLOCK_BYTES], ..Unit::default() }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_makes_publishers_wait_until_the_writer_has_written() {
+        let queue = Queue::new();
+        let mut publishers: Vec<_> = (0..5).map(|_| Box::pin(queue.submit(large()))).collect();
+        for publisher in &mut publishers {
+            assert!(publisher.now_or_never().is_none());
+        }
+        let Work::Items(items) = queue.take(Vec::new()) else { panic!("work") };
+        assert_eq!(items.len(), 3, "a quarter each, and a little");
+        queue.give_room(items.iter().map(|item| item.blocks() as usize).sum());
+        for publisher in &mut publishers[3..] {
+            assert!(publisher.now_or_never().is_none());
+        }
+        let Work::Items(rest) = queue.take(Vec::new()) else { panic!("work") };
+        assert_eq!(rest.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_larger_than_the_queue_goes_alone() {
+        let queue = Queue::new();
+        let huge = Unit { bytes: vec![0; 2 * QUEUE_BLOCKS * BLOCK_BYTES], ..Unit::default() };
+        assert!(Box::pin(queue.submit(huge)).now_or_never().is_none());
+        let Work::Items(items) = queue.take(Vec::new()) else { panic!("work") };
+        assert_eq!((items.len(), items[0].blocks() as usize), (1, QUEUE_BLOCKS));
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_refuses_the_waiting_and_hands_out_the_queued() {
+        let queue = Queue::new();
+        let mut queued = Box::pin(queue.submit(Unit::default()));
+        assert!((&mut queued).now_or_never().is_none());
+        queue.close();
+        assert_eq!(queue.submit(Unit::default()).await, Stored::Refused);
+        let Work::Items(items) = queue.take(Vec::new()) else { panic!("work") };
+        drop(items);
+        assert!(matches!(queue.take(Vec::new()), Work::End));
+        assert_eq!(queued.await, Stored::Unknown, "nobody answered");
+    }
+}

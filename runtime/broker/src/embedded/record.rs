@@ -321,7 +321,9 @@ pub(super) mod tests {
         (texts, headers, prop::collection::vec(any::<u8>(), 0..200), lineage, dedupe).prop_map(
             |((subject, id, content_type), pairs, data, lineage, dedupe)| {
                 let mut headers = Headers::new();
-                pairs.into_iter().for_each(|(name, value)| headers.push_stored(name, value));
+                for (name, value) in pairs {
+                    headers.push_stored(name, value);
+                }
                 let at =
                     |sequence| Position { stream: StreamName::parse("events").expect("valid"), sequence };
                 NewEvent {

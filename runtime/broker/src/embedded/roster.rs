@@ -2,7 +2,7 @@
 //! many Channels there are, and a Channel is woken once a group and only for what it wants.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use saf_event::ChannelName;
@@ -20,9 +20,19 @@ const ROUTES_MAX: usize = 16 << 10;
 pub(crate) struct Roster {
     consumers: RwLock<Arc<Vec<Arc<Consumer>>>>,
     version: AtomicU64,
+    complete: AtomicBool,
 }
 
 impl Roster {
+    /// Says that every Channel of the configuration is in it, so that what nobody holds may go.
+    pub(crate) fn complete(&self) {
+        self.complete.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Arc<Vec<Arc<Consumer>>> {
         self.consumers.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -167,11 +167,11 @@ impl Segment {
         Ok(frames)
     }
 
-    /// Reads a frame's head without checking the frame.
+    /// Reads a frame's head; the frame behind it is not looked at.
     pub(crate) fn head_at(&self, offset: u64) -> Result<Head, Fault> {
         let mut head = [0; FRAME_HEAD_BYTES];
         self.file.read_exact_at(&mut head, offset).map_err(Fault::at(&self.path))?;
-        Head::parse(&head).ok_or_else(|| self.damage(offset, None, "there is no frame").into())
+        Head::parse(&head, self.salt).ok_or_else(|| self.damage(offset, None, "there is no frame").into())
     }
 
     fn damage(&self, offset: u64, before: Option<&Frame>, evidence: &str) -> Damage {
@@ -270,7 +270,7 @@ impl<'a> Reader<'a> {
     /// Whether the next frame is in the buffer, whole.
     fn holds_next(&self) -> bool {
         let rest = self.rest();
-        Head::parse(&rest).is_some_and(|head| head.bytes <= rest.len())
+        Head::parse(&rest, self.segment.salt).is_some_and(|head| head.bytes <= rest.len())
     }
 
     fn rest(&self) -> Bytes {
@@ -283,7 +283,7 @@ impl<'a> Reader<'a> {
         if self.rest().len() < FRAME_HEAD_BYTES {
             self.load(READ_BYTES)?;
         }
-        let Some(head) = Head::parse(&self.rest()) else { return Ok(None) };
+        let Some(head) = Head::parse(&self.rest(), self.segment.salt) else { return Ok(None) };
         if self.offset + head.bytes as u64 > self.end {
             return Ok(None);
         }

@@ -3,8 +3,7 @@
 //! Recovery: `state.log` gives the consumers as they were at a mark; settlements that stand in frames behind the mark are
 //! applied again (which changes nothing when they are in the snapshot already); then the dedupe window is scanned.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,14 +11,15 @@ use std::time::Instant;
 
 use saf_event::{ChannelName, NewEvent, StreamName};
 
-use super::append::{Appender, Limits};
-use super::consumer::Stopped;
+use super::append::Appender;
 use super::dead::{self, Dead};
 use super::dedupe::{Dedupe, KeyMaker};
 use super::dispatch::Dispatcher;
-use super::fault::{Damage, Fault};
-use super::file::{Disk, sync_folder};
-use super::log::{Depth, Evidence, Log, segment_paths};
+use super::fault::Fault;
+use super::file::Disk;
+use super::ground::{self, Folders, Ground};
+use super::limits::{dead_limits, events_limits, unit_bytes_max};
+use super::log::{Depth, Evidence, Log};
 use super::marks::{Mark, Marks};
 use super::queue::{Queue, Stored, Unit};
 use super::record;
@@ -30,17 +30,7 @@ use super::state::State;
 use super::vitals::Vitals;
 use super::writer::{Configured, Writer};
 use super::{MAX_EVENT_BYTES, Tuning};
-use crate::{Discard, PublishError, Receipt, Refusal, StreamConfig};
-
-/// In `state.log`: whether the last stop was a clean one.
-const CLEAN: &str = "clean";
-/// In `state.log`: the logs' marks.
-pub(super) const EVENTS_MARK: &str = "log/events";
-pub(super) const DEAD_MARK: &str = "log/dead";
-/// From a stream's folder to the store's.
-const FOLDERS_DEEP: usize = 3;
-/// Most bytes that one settlement stores together.
-const UNIT_BYTES_MAX: usize = 16 << 20;
+use crate::{PublishError, Receipt, Refusal, StreamConfig};
 
 /// What a store's streams share.
 pub(crate) struct Shared<'a> {
@@ -69,20 +59,6 @@ pub(crate) struct Stream {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Where a stream's parts are.
-pub(crate) struct Folders {
-    pub(crate) events: PathBuf,
-    pub(crate) dead: PathBuf,
-    pub(crate) state: PathBuf,
-}
-
-impl Folders {
-    pub(crate) fn of(root: &Path) -> Self {
-        let [events, dead, state] = ["events", "dead", "state.log"].map(|name| root.join(name));
-        Self { events, dead, state }
-    }
-}
-
 impl Stream {
     /// Opens the stream in a folder; makes it when there is none.
     pub(crate) fn open(
@@ -93,26 +69,12 @@ impl Stream {
     ) -> Result<Self, Fault> {
         let Shared { disk, workshop, vitals, tuning } = shared;
         let folders = Folders::of(folder);
-        make(folder, &folders).map_err(Fault::at(folder))?;
-        let is_new = is_new(&folders)?;
-        let state = Arc::new(State::open(&folders.state, (*disk).clone())?);
-        let marks = |key| match (Marks::load(&state, key), is_new) {
-            (Some(marks), _) => Ok(marks),
-            (None, true) => Marks::create(&state, key),
-            (None, false) => Err(stateless(&folders, "its beginning is missing")),
-        };
-        let (marks, dead_marks) = (marks(EVENTS_MARK)?, marks(DEAD_MARK)?);
-        let stopped = if is_new || state.get(CLEAN).is_some_and(|v| v == [1]) {
-            Stopped::Clean
-        } else {
-            Stopped::Unclean
-        };
+        let Ground { state, marks, dead_marks, stopped } = Ground::open(folder, &folders, disk)?;
         let mark = marks.get();
         let log = Arc::new(Log::open(&folders.events, mark.evidence, Depth::Newest)?);
         let roster = Arc::new(restore(&state, log.last(), stopped)?);
         // From here on a crash is one: nothing may be handed out before this is on disk.
-        state.put(CLEAN, &[0])?;
-        state.sync()?;
+        ground::begin(&state)?;
 
         let configured = events_limits(config, *tuning);
         let keys = KeyMaker::default();
@@ -237,8 +199,7 @@ impl Stream {
         }
         self.save()?;
         self.state.sync()?;
-        self.state.put(CLEAN, &[1])?;
-        self.state.sync()
+        ground::end(&self.state)
     }
 
     /// Ends the writers after what is queued. Blocks.
@@ -251,6 +212,13 @@ impl Stream {
                 tracing::error!(stream = %self.name, "a writer's thread panicked");
             }
         }
+    }
+
+    /// Takes nothing more, and tells everybody who waits.
+    pub(crate) fn refuse(&self) {
+        self.queue.close();
+        self.dead.queue.close();
+        self.wake_all();
     }
 
     /// Wakes everybody who waits, to see that it is over.
@@ -267,56 +235,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Makes the folders, and their names durable up to the store's own.
-fn make(folder: &Path, folders: &Folders) -> std::io::Result<()> {
-    fs::create_dir_all(&folders.events)?;
-    fs::create_dir_all(&folders.dead)?;
-    folder.ancestors().take(FOLDERS_DEEP).try_for_each(sync_folder)
-}
-
-fn is_new(folders: &Folders) -> Result<bool, Fault> {
-    let empty = segment_paths(&folders.events)?.is_empty() && segment_paths(&folders.dead)?.is_empty();
-    if empty || folders.state.exists() {
-        // A state without a mark was being made when the process stopped.
-        return Ok(empty);
-    }
-    Err(stateless(folders, "it is missing, and there are segments"))
-}
-
-fn stateless(folders: &Folders, evidence: &str) -> Fault {
-    let (path, evidence) = (folders.state.clone(), format!("{evidence}: nobody knows what was handled"));
-    Damage { path, offset: 0, after: 0, evidence }.into()
-}
-
-fn events_limits(config: &StreamConfig, tuning: Tuning) -> Configured {
-    let segment_bytes = (config.max_bytes.0 / 16).clamp(tuning.segment_bytes_min, tuning.segment_bytes_max);
-    let limits = Limits {
-        max_bytes: config.max_bytes.0,
-        max_events: config.max_messages.unwrap_or(u64::MAX),
-        max_age_millis: config.max_age.0.as_millis() as u64,
-        discard: config.discard,
-        segment_bytes,
-    };
-    Configured { limits, window_millis: config.duplicate_window.0.as_millis() as u64 }
-}
-
-/// As large as the stream itself may be; never made room in by force.
-fn dead_limits(config: &StreamConfig, tuning: Tuning) -> Configured {
-    let events = events_limits(config, tuning);
-    let limits = Limits {
-        max_events: u64::MAX,
-        max_age_millis: config.dead_letter_max_age.0.as_millis() as u64,
-        discard: Discard::New,
-        segment_bytes: events.limits.segment_bytes.min(tuning.dead_segment_bytes_max),
-        ..events.limits
-    };
-    Configured { limits, window_millis: u64::MAX }
-}
-
-fn unit_bytes_max(limits: Limits) -> usize {
-    (limits.segment_bytes as usize / 2).min(UNIT_BYTES_MAX)
 }
 
 /// How long a publisher is told to wait when the store takes nothing; the process is about to be restarted.

@@ -4,6 +4,7 @@
 //! the last is durable. The first failed write or sync ends the writer: nothing is retried on the same file, because after a
 //! failed sync nobody knows what is on it.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -71,6 +72,8 @@ struct Group {
     settled: Vec<Settles>,
     settling: HashSet<(usize, u64)>,
     blocks: usize,
+    /// What retention may not pass, once it was asked.
+    hold: OnceCell<Option<Hold>>,
 }
 
 /// Who is told what, once the frame is durable.
@@ -215,8 +218,7 @@ impl<F: Follower> Writer<F> {
             return Ok(Err(Full("what is to be stored together is larger than a segment".to_owned())));
         }
         let events = u64::from(self.group.builder.events() + unit.events);
-        let follower = &self.follower;
-        if let Err(full) = self.appender.make_room(frame as u64, events, &|| follower.hold())? {
+        if let Err(full) = self.within_limits(frame as u64, events)? {
             return Ok(Err(full));
         }
         if self.appender.fits(frame) {
@@ -227,6 +229,19 @@ impl<F: Follower> Writer<F> {
             Err(fault) => Err(fault),
             Ok(()) => Ok(Ok(())),
         }
+    }
+
+    /// Asking all Channels what they hold costs more than a unit, so it is asked once a group, and again before refusing.
+    fn within_limits(&mut self, bytes: u64, events: u64) -> Result<Result<(), Full>, Fault> {
+        let Self { appender, follower, group, .. } = self;
+        let was_known = group.hold.get().is_some();
+        let known = || group.hold.get_or_init(|| follower.hold()).clone();
+        let room = appender.make_room(bytes, events, &known)?;
+        if room.is_ok() || !was_known {
+            return Ok(room);
+        }
+        group.hold.take();
+        appender.make_room(bytes, events, &|| follower.hold())
     }
 
     fn roll(&mut self) -> Result<(), Fault> {
@@ -250,6 +265,9 @@ impl<F: Follower> Writer<F> {
             self.dedupe.set_window(window_millis);
         }
         self.appender.expire()?;
+        // Limits may have been lowered; what is in the way is told to the next publisher.
+        let follower = &self.follower;
+        self.appender.trim(0, 0, &|| follower.hold())?.ok();
         let floor = self.follower.floor();
         if floor > self.appender.log.first() {
             self.appender.drop_below(floor)?;
@@ -282,6 +300,7 @@ impl Group {
     fn answer(&mut self) {
         self.settled.clear();
         self.settling.clear();
+        self.hold.take();
         for answer in self.answers.drain(..) {
             // Whoever hung up has stored his event all the same.
             match answer {

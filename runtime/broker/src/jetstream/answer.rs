@@ -120,8 +120,7 @@ impl Answer {
                 SettleError::Unavailable(format!("no answer within {} ms", waited.as_millis()))
             }
             Self::Refused(error) => match error.meaning() {
-                // An earlier attempt stored the whole set: the first one wins.
-                Meaning::Duplicate => return Settled::Stored,
+                Meaning::Duplicate => return Settled::Duplicate,
                 Meaning::Busy => return Settled::Busy,
                 Meaning::Full => SettleError::Full(error.description),
                 Meaning::Unavailable => SettleError::Unavailable(error.to_string()),
@@ -135,6 +134,8 @@ impl Answer {
 /// An answer in a settlement's eyes.
 pub(super) enum Settled {
     Stored,
+    /// A batch that holds a key which is stored already; nothing of it is stored now.
+    Duplicate,
     /// Send it again in a moment.
     Busy,
     Failed(SettleError),
@@ -194,17 +195,17 @@ mod tests {
         })
     }
 
-    fn stored(sequence: u64, duplicate: bool) -> Option<Answer> {
-        Some(Answer::Stored(Receipt { sequence, duplicate }))
+    fn stored(sequence: u64, duplicate: bool) -> Answer {
+        Answer::Stored(Receipt { sequence, duplicate })
     }
 
     #[test]
     fn answers_are_read() {
         for (payload, wanted) in [
-            (r#"{"stream":"events","seq":12}"#, stored(12, false)),
-            (r#"{"stream":"events","seq":12,"duplicate": true}"#, stored(12, true)),
-            (r#"{"stream":"events","seq":3,"batch":"b1","count":2}"#, stored(3, false)),
-            (r#"{"stream":"events","domain":"hub","seq":3}"#, stored(3, false)),
+            (r#"{"stream":"events","seq":12}"#, Some(stored(12, false))),
+            (r#"{"stream":"events","seq":12,"duplicate": true}"#, Some(stored(12, true))),
+            (r#"{"stream":"events","seq":3,"batch":"b1","count":2}"#, Some(stored(3, false))),
+            (r#"{"stream":"events","domain":"hub","seq":3}"#, Some(stored(3, false))),
             ("", None),
         ] {
             assert_eq!(answer(payload), wanted, "{payload}");
@@ -231,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_batch_counts_as_stored() {
+    fn refusals_of_batches_are_told_apart() {
         let error = |err_code| ServerError { code: 400, err_code, description: String::new() };
-        assert!(matches!(Answer::Refused(error(10201)).settled(), Settled::Stored));
+        assert!(matches!(Answer::Refused(error(10201)).settled(), Settled::Duplicate));
         assert!(matches!(Answer::Refused(error(10210)).settled(), Settled::Busy));
         assert!(matches!(Answer::Refused(error(10050)).settled(), Settled::Failed(SettleError::Refused(_))));
     }

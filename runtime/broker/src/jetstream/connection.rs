@@ -61,6 +61,11 @@ impl Link {
     /// Connects, trying for [`FIRST_CONNECT_SECONDS`].
     pub(super) async fn open(config: &Config, role: Role, board: &Arc<Board>) -> Result<Self, Error> {
         let servers = servers(config)?;
+        if config.tls.cert.is_some() != config.tls.key.is_some() {
+            return Err(Error::Config(
+                "broker.tls.cert and broker.tls.key belong together: set both or none".into(),
+            ));
+        }
         let (state, watched) = watch::channel(LinkState { up: true, connects: 1 });
         let state = Arc::new(state);
         let deadline = Instant::now() + Duration::from_secs(FIRST_CONNECT_SECONDS);
@@ -213,6 +218,10 @@ fn servers(config: &Config) -> Result<Vec<ServerAddr>, Error> {
     let servers: Result<Vec<ServerAddr>, _> =
         urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::parse).collect();
     match servers {
+        // async-nats would leave it out without a word.
+        Ok(servers) if servers.iter().any(ServerAddr::has_user_pass) => Err(Error::Config(
+            "broker.url holds a user or password: put them into broker.user and broker.password".into(),
+        )),
         Ok(servers) if !servers.is_empty() => Ok(servers),
         Ok(_) => Err(Error::Config(
             "broker.kind = \"jetstream\" needs broker.url, such as \"nats://127.0.0.1:4222\"".into(),
@@ -223,7 +232,7 @@ fn servers(config: &Config) -> Result<Vec<ServerAddr>, Error> {
     }
 }
 
-/// Hosts and ports only: an address may hold a password.
+/// As a person reads them.
 fn addresses(servers: &[ServerAddr]) -> String {
     servers.iter().map(|s| format!("{}:{}", s.host(), s.port())).collect::<Vec<_>>().join(", ")
 }
@@ -339,11 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn addresses_do_not_show_passwords() {
-        let config =
-            Config { url: Some("nats://me:secret@127.0.0.1:4222, localhost".into()), ..Config::default() };
+    fn addresses_are_a_list_without_passwords() {
+        let config = Config { url: Some("nats://127.0.0.1:4222, localhost".into()), ..Config::default() };
         assert_eq!(addresses(&servers(&config).expect("two servers")), "127.0.0.1:4222, localhost:4222");
-        for url in [None, Some(String::new()), Some("nats://[".into())] {
+        for url in
+            [None, Some(String::new()), Some("nats://[".into()), Some("nats://me:secret@localhost".into())]
+        {
             assert!(matches!(servers(&Config { url, ..Config::default() }), Err(Error::Config(_))));
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::api::{Failure, RawMessage, StreamState};
 use super::codec::{self, Stored};
 use super::names::Route;
-use super::{Core, JetStream};
+use super::{Core, JetStream, raw};
 use crate::{Error, From, Journal, Page, Summary, Tail, Tailed};
 
 /// Most messages that one page looks at, whatever the filter leaves of them.
@@ -106,7 +106,7 @@ impl Reader {
 
 /// A stored message as an event, under the place it has; `None` for one that can be none.
 fn event(route: &Route, message: RawMessage) -> Option<Event> {
-    let block = codec::parse_block(&message.headers);
+    let block = raw::parse_block(&message.headers);
     let stored = Stored {
         subject: ByteString::from(message.subject.as_str()),
         sequence: message.sequence,

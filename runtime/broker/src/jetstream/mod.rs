@@ -16,13 +16,16 @@ mod codec;
 mod connection;
 mod dead;
 mod journal;
+mod letter;
 mod names;
 mod poison;
 mod prepare;
 mod publisher;
+mod raw;
 mod settler;
 mod source;
 mod switches;
+mod units;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -33,7 +36,7 @@ use futures::future::BoxFuture;
 use saf_event::{ByteString, ChannelName, NewEvent, StreamName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::answer::{Answer, RETRY_AFTER_MILLIS};
 use self::api::Api;
@@ -41,9 +44,10 @@ use self::codec::Head;
 use self::connection::{Board, Link, Role};
 use self::names::Route;
 use self::publisher::{Answers, Outgoing, Publisher};
-use self::settler::{BATCH_MESSAGES, ChannelSettler};
+use self::settler::ChannelSettler;
 use self::source::PullSource;
 use self::switches::Switches;
+use self::units::BATCH_MESSAGES;
 use crate::{
     Broker, ChannelPlan, Config, DeadLetters, Durability, Error, Feed, Health, Journal, Note, Plan, Profile,
     PublishError, Receipt, Refusal, Switch,
@@ -53,6 +57,8 @@ use crate::{
 const OVERHEAD_BYTES: usize = 8 * 1024;
 /// Dropped deliveries that wait to be given back; more are left to their ack wait.
 const GIVEN_BACK_DELIVERIES: usize = 4_096;
+/// How often `close` looks whether they are.
+const CLOSE_POLL_MILLIS: u64 = 2;
 
 /// A broker on NATS JetStream.
 pub(crate) struct JetStream {
@@ -213,16 +219,26 @@ impl JetStream {
             )));
         }
         let settler = Arc::new(ChannelSettler::new(self.core.clone(), route, plan));
-        self.core.feeds.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&settler));
+        let mut feeds = self.core.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.retain(|feed| feed.strong_count() > 0);
+        feeds.push(Arc::downgrade(&settler));
+        drop(feeds);
         let source = PullSource::new(self.core.clone(), settler.clone(), plan.ack_wait);
         Ok(Feed { source: Box::new(source), settler })
     }
 
     async fn shut(&self, grace: Duration) {
         self.core.closed.send_replace(true);
+        // What was dropped just now is still given back.
+        let given_back = async {
+            while self.core.given_back.capacity() < GIVEN_BACK_DELIVERIES {
+                sleep(Duration::from_millis(CLOSE_POLL_MILLIS)).await;
+            }
+        };
+        let _ = timeout(grace / 4, given_back).await;
         for link in [&self.core.consuming, &self.core.publishing] {
             // A connection that is down has nothing that could still be sent.
-            if link.is_up() && timeout(grace / 2, link.client.flush()).await.is_err() {
+            if link.is_up() && timeout(grace / 4, link.client.flush()).await.is_err() {
                 tracing::warn!("NATS did not take everything within the grace period");
             }
             let _ = link.client.drain().await;

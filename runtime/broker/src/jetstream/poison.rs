@@ -21,7 +21,7 @@ use super::codec::{self, Stored};
 use super::connection::{LinkState, backoff};
 use super::names::Route;
 use super::settler::ChannelSettler;
-use super::{Core, dead};
+use super::{Core, letter, raw};
 use crate::{DeadLetter, Ticket};
 
 /// Breaks of the consuming connection without a settled delivery that count as poison whatever else happens.
@@ -130,7 +130,7 @@ fn unreadable(message: &RawMessage) -> Option<String> {
     if message.subject.contains(char::is_whitespace) {
         return Some(format!("its subject {:?} holds white space", message.subject));
     }
-    codec::parse_block(&message.headers).malformed
+    raw::parse_block(&message.headers).malformed
 }
 
 /// Makes a dead letter of it for every Channel that would have been handed it, then deletes it.
@@ -141,7 +141,7 @@ async fn remove(core: &Core, route: &Route, message: RawMessage, reason: &str) -
         feed.filters.iter().any(|f| Filter::parse(f.as_str()).is_ok_and(|f| f.matches(&message.subject)))
     };
     for feed in feeds.iter().filter(|feed| meant(feed)) {
-        let stored = core.store(letter(core, feed, &message, reason)).await;
+        let stored = core.store(letter_of(core, feed, &message, reason)).await;
         stored.map_err(|error| Failure::Unavailable(error.to_string()))?;
     }
     core.api.delete(route.stream.as_str(), sequence).await?;
@@ -152,7 +152,7 @@ async fn remove(core: &Core, route: &Route, message: RawMessage, reason: &str) -
     Ok(())
 }
 
-fn letter(
+fn letter_of(
     core: &Core,
     feed: &ChannelSettler,
     message: &RawMessage,
@@ -166,12 +166,12 @@ fn letter(
         attempts: Vec::new(),
     };
     let event = salvage(&feed.route, message);
-    dead::encode_raw(&feed.route, &event, &message.headers, &letter, core.publisher.max_bytes())
+    letter::encode_raw(&feed.route, &event, &message.headers, &letter, core.publisher.max_bytes())
 }
 
 /// What can be said of it as an event; its headers travel raw.
 fn salvage(route: &Route, message: &RawMessage) -> Event {
-    let block = codec::parse_block(&message.headers);
+    let block = raw::parse_block(&message.headers);
     let stored = Stored {
         subject: ByteString::from(message.subject.as_str()),
         sequence: message.sequence,
@@ -202,7 +202,7 @@ pub(super) async fn bury_delivered(core: &Core, feed: &ChannelSettler, ticket: T
     let message = core.api.message(feed.route.stream.as_str(), ticket.sequence).await;
     let buried = match message {
         Ok(Some(message)) => {
-            core.store(letter(core, feed, &message, reason)).await.map_err(|error| error.to_string())
+            core.store(letter_of(core, feed, &message, reason)).await.map_err(|error| error.to_string())
         }
         Ok(None) => Ok(()),
         Err(failure) => Err(format!("{failure:?}")),

@@ -5,6 +5,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use saf_event::Subject;
 use serde_json::{Map, Value, json};
 
 use super::api::{Failure, StreamInfo};
@@ -67,6 +68,14 @@ fn check(plan: &Plan) -> Result<(), Error> {
             return Err(Error::Config(format!(
                 "streams.{name}.prefix = \"\" would make the stream take every subject of the account: give it a prefix, or set \
                  streams.{name}.manage = false for a stream that others own"
+            )));
+        }
+        if let Some(prefix) = config.prefix.as_deref().filter(|prefix| !prefix.is_empty())
+            && (Subject::parse(prefix).is_err() || prefix.starts_with('_'))
+        {
+            return Err(Error::Config(format!(
+                "streams.{name}.prefix = {prefix:?} cannot stand before subjects: write tokens joined by dots, such as \"events\", not \
+                 beginning with _ or $"
             )));
         }
         let clash = name.as_str().strip_suffix("-dead");

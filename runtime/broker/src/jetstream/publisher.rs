@@ -128,9 +128,8 @@ impl Publisher {
         if !self.is_up() {
             return answers.put(index, Answer::NotSent);
         }
-        let token = match timeout_if_slow(self.patience, self.slab.insert(answers, index)).await {
-            Some(token) => token,
-            None => return answers.put(index, Answer::NotSent),
+        let Some(token) = timeout_if_slow(self.patience, self.slab.insert(answers, index)).await else {
+            return answers.put(index, Answer::NotSent);
         };
         let reply = Subject::from(format!("{}{token}", self.inbox));
         let last = messages.len() - 1;

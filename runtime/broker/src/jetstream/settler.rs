@@ -1,6 +1,7 @@
 //! Settling: what must be stored first is stored first, then the delivery is acked on the consuming connection.
 //!
-//! A batch is sent whole before any answer is waited for, and each delivery is acked when its own answer comes. Acks are sent
+//! A batch is sent whole before any answer is waited for, and each delivery is acked when its own answer comes. One emission
+//! is one publish; sets of several are atomic batches on the server, which deliveries of the same call share. Acks are sent
 //! by the future that settles, never inside a `select!` branch, where a half-done ack would be lost until the ack wait.
 //! Acks are not confirmed: one that is lost brings the event again, and its emissions' keys keep them from being stored
 //! twice within the stream's duplicate window.
@@ -22,13 +23,12 @@ use super::codec::{self, Head};
 use super::connection::backoff;
 use super::names::Route;
 use super::publisher::{Answers, Outgoing, timeout_if_slow};
-use super::{Core, dead};
+use super::units::{BATCH_MESSAGES, Units, as_batch};
+use super::{Core, letter};
 use crate::{
     ChannelPlan, Error, Lag, Order, Refusal, SettleError, Settlement, Settler, Settling, Ticket, Unsettled,
 };
 
-/// Most emissions that the server stores as one batch.
-pub(super) const BATCH_MESSAGES: usize = 1_000;
 /// How often a batch is sent again that the server was too busy for.
 const BUSY_ATTEMPTS: usize = 8;
 /// A retry due later than this waits in the stream, where it holds no slot of `max_ack_pending`.
@@ -65,10 +65,22 @@ struct Seen {
 enum Step {
     /// Tell the server now.
     Tell(Bytes),
-    /// Store these, then ack.
-    Store(Vec<Outgoing>),
+    /// Store this, then ack.
+    Store(Outgoing),
+    /// Store these, all or none, then ack.
+    StoreTogether(Vec<Outgoing>),
     /// It cannot be done.
     Refuse(SettleError),
+}
+
+impl Step {
+    fn messages(self) -> Vec<Outgoing> {
+        match self {
+            Self::Store(message) => vec![message],
+            Self::StoreTogether(messages) => messages,
+            Self::Tell(_) | Self::Refuse(_) => Vec::new(),
+        }
+    }
 }
 
 impl ChannelSettler {
@@ -104,71 +116,74 @@ impl ChannelSettler {
     }
 
     async fn settle_batch(&self, batch: Vec<Settling>) -> Vec<Unsettled> {
-        let answers = Answers::new(batch.len());
         let mut unsettled = Vec::new();
-        let mut waiting: Vec<Option<Settling>> = Vec::with_capacity(batch.len());
-        let mut left = 0;
-        for (index, settling) in batch.into_iter().enumerate() {
-            let kept = match self.step(&settling) {
+        let mut units = Units::with_capacity(batch.len());
+        for settling in batch {
+            match self.step(&settling) {
                 Step::Tell(word) => self.tell(settling, word, &mut unsettled).await,
-                Step::Refuse(error) => {
-                    unsettled.push(Unsettled { settling, error });
-                    None
-                }
-                Step::Store(messages) => {
-                    self.core.publisher.send_together(messages, &answers, index).await;
-                    left += 1;
-                    Some(settling)
-                }
-            };
-            waiting.push(kept);
+                Step::Refuse(error) => unsettled.push(Unsettled { settling, error }),
+                Step::Store(message) => units.alone(settling, message),
+                Step::StoreTogether(messages) => units.together(settling, messages),
+            }
         }
-        if left > 0 {
-            self.finish(waiting, left, &answers, &mut unsettled).await;
+        if !units.all.is_empty() {
+            self.store(units, &mut unsettled).await;
         }
         unsettled
     }
 
-    /// Takes the answers as they come.
-    async fn finish(
-        &self,
-        mut waiting: Vec<Option<Settling>>,
-        mut left: usize,
-        answers: &Arc<Answers>,
-        unsettled: &mut Vec<Unsettled>,
-    ) {
+    /// Sends everything, then acks as the answers come.
+    async fn store(&self, units: Units, unsettled: &mut Vec<Unsettled>) {
+        let answers = Answers::new(units.all.len());
+        let mut waiting: Vec<Option<Vec<Settling>>> = Vec::with_capacity(units.all.len());
+        for (index, unit) in units.all.into_iter().enumerate() {
+            self.core.publisher.send_together(as_batch(unit.messages), &answers, index).await;
+            waiting.push(Some(unit.settlings));
+        }
+        let (mut left, mut attempt) = (waiting.len(), 0);
         let mut came = Vec::with_capacity(left);
-        let mut busy: Vec<(usize, Settling)> = Vec::new();
-        let mut attempt = 0;
+        let mut again = Vec::new();
         while left > 0 {
             answers.take(&mut came).await;
             for (index, answer) in came.drain(..) {
-                let Some(settling) = waiting[index].take() else { continue };
+                let Some(settlings) = waiting[index].take() else { continue };
                 left -= 1;
                 match answer.settled() {
-                    Settled::Stored => {
-                        self.tell(settling, ACK, unsettled).await;
+                    Settled::Stored => self.tell_all(settlings, unsettled).await,
+                    // One of the keys is stored already: then an earlier attempt stored its whole set.
+                    Settled::Duplicate if settlings.len() == 1 => self.tell_all(settlings, unsettled).await,
+                    Settled::Duplicate => again.extend(settlings.into_iter().map(|settling| vec![settling])),
+                    Settled::Busy if attempt < BUSY_ATTEMPTS => again.push(settlings),
+                    Settled::Failed(SettleError::Refused(_)) if settlings.len() > 1 => {
+                        again.extend(settlings.into_iter().map(|settling| vec![settling]));
                     }
-                    Settled::Busy if attempt < BUSY_ATTEMPTS => busy.push((index, settling)),
-                    Settled::Busy => {
-                        let error =
-                            SettleError::Unavailable("too many batches are under way on the server".into());
-                        unsettled.push(Unsettled { settling, error });
-                    }
-                    Settled::Failed(error) => self.give_up(settling, error, unsettled).await,
+                    Settled::Busy => self.fail(settlings, &busy(), unsettled).await,
+                    Settled::Failed(error) => self.fail(settlings, &error, unsettled).await,
                 }
             }
-            if left == 0 && !busy.is_empty() {
+            if left == 0 && !again.is_empty() {
                 attempt += 1;
                 sleep(backoff(attempt)).await;
-                for (index, settling) in busy.drain(..) {
-                    if let Step::Store(messages) = self.step(&settling) {
-                        self.core.publisher.send_together(messages, answers, index).await;
-                        waiting[index] = Some(settling);
-                        left += 1;
-                    }
+                for settlings in again.drain(..) {
+                    let messages =
+                        settlings.iter().flat_map(|settling| self.step(settling).messages()).collect();
+                    self.core.publisher.send_together(as_batch(messages), &answers, waiting.len()).await;
+                    waiting.push(Some(settlings));
+                    left += 1;
                 }
             }
+        }
+    }
+
+    async fn tell_all(&self, settlings: Vec<Settling>, unsettled: &mut Vec<Unsettled>) {
+        for settling in settlings {
+            self.tell(settling, ACK, unsettled).await;
+        }
+    }
+
+    async fn fail(&self, settlings: Vec<Settling>, error: &SettleError, unsettled: &mut Vec<Unsettled>) {
+        for settling in settlings {
+            self.give_up(settling, error.clone(), unsettled).await;
         }
     }
 
@@ -190,13 +205,11 @@ impl ChannelSettler {
         match &settling.settlement {
             Settlement::Done { emit } if emit.is_empty() => Step::Tell(ACK),
             Settlement::Done { emit } => self.emissions(event, emit),
-            Settlement::Retry { after } if self.parks(*after) => {
-                Step::Store(vec![self.parked(settling, *after)])
-            }
+            Settlement::Retry { after } if self.parks(*after) => Step::Store(self.parked(settling, *after)),
             Settlement::Retry { after } => Step::Tell(nak(*after)),
-            Settlement::Dead(letter) => {
+            Settlement::Dead(dead) => {
                 let limit = self.core.publisher.max_bytes();
-                Step::Store(vec![dead::encode(&self.route, event, letter, limit)])
+                Step::Store(letter::encode(&self.route, event, dead, limit))
             }
             Settlement::Release => {
                 self.note_release(event.sequence);
@@ -209,27 +222,22 @@ impl ChannelSettler {
         if emit.len() > BATCH_MESSAGES {
             return Step::Refuse(Refusal::TooMany { count: emit.len(), limit: BATCH_MESSAGES }.into());
         }
-        let limit = self.core.publisher.max_bytes();
-        let batch_id = (emit.len() > 1).then(|| saf_event::EventId::generate().to_string());
+        let limit = self.core.max_event_bytes();
         let mut messages = Vec::with_capacity(emit.len());
         for (index, event) in emit.iter().enumerate() {
-            let key = codec::emission_key(self.channel.as_str(), parent.sequence, index);
-            let mut head = Head::of_new(event, key);
-            if let Some(id) = &batch_id {
-                head.set(header::NATS_BATCH_ID, id.as_str());
-                head.set(header::NATS_BATCH_SEQUENCE, (index + 1).to_string());
-                if index + 1 == emit.len() {
-                    head.set(header::NATS_BATCH_COMMIT, "1");
-                }
-            }
-            let size = head.bytes + event.data.len();
+            let size = event.size();
             if size > limit {
                 return Step::Refuse(Refusal::TooLarge { size, limit }.into());
             }
+            let head =
+                Head::of_new(event, codec::emission_key(self.channel.as_str(), parent.sequence, index));
             let subject = self.route.subject(event.subject.as_str());
             messages.push(Outgoing { subject, head, data: event.data.clone() });
         }
-        Step::Store(messages)
+        match messages.len() {
+            1 => messages.pop().map_or(Step::Tell(ACK), Step::Store),
+            _ => Step::StoreTogether(messages),
+        }
     }
 
     /// In strict order the event itself must stay at the head of the line.
@@ -253,14 +261,9 @@ impl ChannelSettler {
         Outgoing { subject: self.route.at(&self.channel, event.sequence), head, data: event.data.clone() }
     }
 
-    /// Says a word about a delivery to the server and lets go of it; on failure it joins the unsettled ones. Always `None`.
-    async fn tell(
-        &self,
-        mut settling: Settling,
-        word: Bytes,
-        unsettled: &mut Vec<Unsettled>,
-    ) -> Option<Settling> {
-        let Some(ticket) = settling.delivery.ticket().cloned() else { return None };
+    /// Says a word about a delivery to the server and lets go of it; on failure it joins the unsettled ones.
+    async fn tell(&self, mut settling: Settling, word: Bytes, unsettled: &mut Vec<Unsettled>) {
+        let Some(ticket) = settling.delivery.ticket().cloned() else { return };
         let last_word = word == ACK;
         match self.say(&ticket, word).await {
             Ok(()) => {
@@ -272,7 +275,6 @@ impl ChannelSettler {
             }
             Err(error) => unsettled.push(Unsettled { settling, error: SettleError::Unavailable(error) }),
         }
-        None
     }
 
     /// Acks a delivery that became something else than an event.
@@ -360,6 +362,10 @@ pub(super) async fn give_back(
             tracing::debug!(%error, "a delivery was not given back; its ack wait does that");
         }
     }
+}
+
+fn busy() -> SettleError {
+    SettleError::Unavailable("too many batches are under way on the server".into())
 }
 
 fn nak(after: Duration) -> Bytes {

@@ -18,8 +18,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::codec::{self, AckSubject, Decoded, Stored};
+use super::codec::{self, Decoded, Stored};
 use super::connection::LinkState;
+use super::raw::AckSubject;
 use super::settler::ChannelSettler;
 use super::{Core, poison};
 use crate::{Delivery, Error, Settler, Source, Ticket};

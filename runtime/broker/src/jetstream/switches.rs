@@ -12,11 +12,11 @@ use saf_event::ChannelName;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::Core;
 use super::api::{Failure, RawMessage};
-use super::codec::{self, Head};
+use super::codec::Head;
 use super::names::{SWITCH_BUCKET, SWITCH_STREAM};
 use super::publisher::Outgoing;
+use super::{Core, raw};
 use crate::{Error, Switch};
 
 /// How soon another replica's switch is seen.
@@ -93,7 +93,7 @@ pub(super) async fn follow(core: Arc<Core>) {
 /// A key that was deleted by hand counts as running.
 fn parse(message: &RawMessage) -> Option<(ChannelName, Switch)> {
     let channel = message.subject.rsplit('.').next().and_then(|name| ChannelName::parse(name).ok())?;
-    let headers = codec::parse_block(&message.headers).pairs;
+    let headers = raw::parse_block(&message.headers).pairs;
     if headers.iter().any(|(name, _)| name == "KV-Operation") {
         return Some((channel, Switch::Running));
     }

@@ -32,9 +32,9 @@ pub async fn changed_limits_are_reconciled<F: Fixture>(fixture: F) {
     publish(broker, "a", "1").await;
     publish(broker, "b", "2").await;
     let config = StreamConfig {
-        max_age: Span(Duration::from_secs(7200)),
+        max_age: Span(Duration::from_hours(2)),
         max_bytes: Size::mib(512),
-        duplicate_window: Span(Duration::from_secs(60)),
+        duplicate_window: Span(Duration::from_mins(1)),
         ..StreamConfig::default()
     };
     let changed =

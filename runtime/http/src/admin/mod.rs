@@ -1,5 +1,25 @@
 //! The operators' listener: health, metrics, and the admin API under `/api/v1`. It runs on the caller's runtime, apart from
 //! ingest's threads, and is not built for speed.
+//!
+//! A resource is a file: `channels`, `streams`, `events`, `dead_letters` (and `bulk`), `tap`, `attempts`. What they share:
+//! `openapi` (a route and its description are one call), `query`, `page`, `answer`, `sse`, `event` and `time`. Deliberately absent:
+//! changing the configuration, and publishing, which is ingest's.
+
+mod answer;
+mod attempts;
+mod bulk;
+mod channels;
+mod dead_letters;
+mod desk;
+mod event;
+mod events;
+mod openapi;
+mod page;
+mod query;
+mod sse;
+mod streams;
+mod tap;
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +36,8 @@ use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::Meter;
 use prometheus::{Registry, TextEncoder};
 use saf_broker::Shared;
+use saf_channel::Channel;
+use saf_event::StreamName;
 
 use crate::auth::Tokens;
 use crate::health::Probe;
@@ -23,6 +45,9 @@ use crate::metrics::Connections;
 use crate::problem::{Kind, Problem};
 use crate::server::{self, Listener, Origin, Running};
 use crate::{AdminConfig, Error, Readiness};
+
+use desk::Desk;
+use openapi::{Api, PREFIX};
 
 const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,6 +64,10 @@ pub struct AdminDeps {
     pub readiness: Arc<dyn Readiness>,
     /// What `/metrics` shows.
     pub registry: Registry,
+    /// The Channels that run here.
+    pub channels: Vec<Arc<Channel>>,
+    /// The streams that are configured.
+    pub streams: Vec<StreamName>,
 }
 
 impl Admin {
@@ -51,8 +80,10 @@ impl Admin {
         let connections = Connections::new(&deps.meter, "admin");
         let listener = Listener::new(MAX_CONNECTIONS, HEADER_TIMEOUT, WRITE_TIMEOUT, connections);
         let mut running = Running::new(&sockets, listener.tasks())?;
-        let service =
-            TowerToHyperService::new(router(guard, Probe::new(broker, deps.readiness), deps.registry));
+        let probe = Probe::new(broker.clone(), deps.readiness);
+        let AdminDeps { channels, streams, .. } = deps;
+        let desk = Desk { broker, channels, streams, tasks: listener.tasks() };
+        let service = TowerToHyperService::new(router(guard, probe, deps.registry, api(desk)));
         if let Some(socket) = sockets.pop() {
             running.serve_here(socket, listener, service)?;
         }
@@ -81,10 +112,33 @@ impl Guard {
     }
 }
 
-fn router(guard: Guard, probe: Probe, registry: Registry) -> Router {
+/// Everything under [`PREFIX`].
+fn api(desk: Desk) -> Router {
+    let resources = [
+        channels::routes,
+        streams::routes,
+        events::routes,
+        dead_letters::routes,
+        bulk::routes,
+        tap::routes,
+        attempts::routes,
+        openapi::routes,
+    ];
+    let router = resources.into_iter().fold(Api::new(), |api, routes| routes(api)).finish();
+    let router = router
+        .method_not_allowed_fallback(async || {
+            Problem::new(Kind::MethodNotAllowed, "this path has other methods: see Allow, and openapi.json")
+        })
+        .layer(middleware::map_response(answer::not_stored))
+        .with_state(Arc::new(desk));
+    Router::new().nest(PREFIX, router)
+}
+
+fn router(guard: Guard, probe: Probe, registry: Registry, api: Router) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .with_state(registry)
+        .merge(api)
         .layer(middleware::from_fn_with_state(guard, guarded));
     // Probes have no token, and say nothing that a token should keep.
     Router::new()
@@ -92,7 +146,9 @@ fn router(guard: Guard, probe: Probe, registry: Registry) -> Router {
         .route("/readyz", get(async |State(probe): State<Probe>| probe.readyz().map(Body::new)))
         .with_state(probe)
         .merge(guarded)
-        .fallback(async || Problem::new(Kind::NotFound, "see /livez, /readyz and /metrics"))
+        .fallback(async || {
+            Problem::new(Kind::NotFound, "see /livez, /readyz, /metrics and /api/v1/openapi.json")
+        })
         .method_not_allowed_fallback(async || Problem::method_not_allowed("GET, HEAD"))
 }
 

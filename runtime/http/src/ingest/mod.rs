@@ -25,6 +25,7 @@ mod cloudevents;
 mod envelope;
 mod format;
 mod json;
+mod percent;
 mod publish;
 mod raw;
 mod rules;

@@ -8,8 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use saf_event::{Dedupe, EventId, Headers, NewEvent, Subject};
 
 use crate::config::Forwarding;
-use crate::ingest::cloudevents::percent_decode;
-use crate::ingest::rules;
+use crate::ingest::{percent, rules};
 use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -22,7 +21,7 @@ pub(super) struct HeaderRules {
 
 /// The subject in the path, percent-decoded.
 pub(super) fn subject(segment: &str) -> Result<Subject, Problem> {
-    let decoded = percent_decode(&ByteString::from(segment))
+    let decoded = percent::decode(&ByteString::from(segment))
         .ok_or_else(|| rules::invalid("the subject in the path is not UTF-8 when percent-decoded"))?;
     Subject::parse(decoded).map_err(|error| rules::invalid(format!("the subject in the path: {error}")))
 }
@@ -90,6 +89,8 @@ mod tests {
     use super::*;
     use crate::Config;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn post(config: &str, headers: &[(&str, &str)]) -> Result<NewEvent, Problem> {
         let config: Config = toml::from_str(config).expect("TOML");
         let header_rules = HeaderRules {
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn the_id_comes_from_the_first_header_that_has_one() {
         let github = "id_header = 'X-GitHub-Delivery'";
-        let cases: [(&str, &[(&str, &str)], Option<&str>); 7] = [
+        let cases: [(&str, Pairs, Option<&str>); 7] = [
             ("", &[], None),
             ("", &[("idempotency-key", "k"), ("ce-id", "c")], Some("k")),
             ("", &[("idempotency-key", r#""k \"1\"""#)], Some(r#"k "1""#)),

@@ -131,12 +131,13 @@ impl Listener {
             .serve_connection(Patience::new(stream, self.write_timeout), service);
         let mut connection = pin!(connection);
         let served = tokio::select! {
+            // In this order, so that an answer which is ready at the same time says that the connection closes.
             biased;
-            served = connection.as_mut() => served,
             _ = stop.changed() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            served = connection.as_mut() => served,
         };
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");

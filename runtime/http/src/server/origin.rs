@@ -61,9 +61,11 @@ fn is_local(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     #[test]
     fn pages_are_kept_out_where_no_token_is_needed() {
-        let cases: [(Origin, &[(&str, &str)], bool); 14] = [
+        let cases: [(Origin, Pairs, bool); 14] = [
             (Origin::Any, &[("origin", "http://evil.example")], true),
             (Origin::NoPages, &[("host", "router:1378")], true),
             (Origin::NoPages, &[("origin", "http://evil.example")], false),

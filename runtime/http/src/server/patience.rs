@@ -1,5 +1,5 @@
 //! A connection that gives a client so long to read. hyper waits for ever while an answer is not read, and the kernel's own limit
-//! (`TCP_USER_TIMEOUT`) starts afresh with each probe of a closed window.
+//! (`TCP_USER_TIMEOUT`) was tried: set to 500 ms, it had not ended such a connection after 30 s.
 
 use std::io;
 use std::pin::Pin;
@@ -74,6 +74,6 @@ impl Write for Patience {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(cx, |stream, cx| stream.poll_shutdown(cx))
+        self.write(cx, Write::poll_shutdown)
     }
 }

@@ -125,7 +125,7 @@ pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &str) -> String {
         request.push_str("content-type: application/json\r\n");
     }
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([*name, ": ", *value, "\r\n"]);
     }
     request + "\r\n" + body
 }

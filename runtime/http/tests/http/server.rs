@@ -70,6 +70,8 @@ impl Server {
             meter: provider.meter("saf"),
             readiness: Arc::new(|| report(Verdict::Ready)),
             registry: registry.clone(),
+            channels: Vec::new(),
+            streams: Vec::new(),
         };
         let running = Admin::start(&config, broker, deps).expect("it starts");
         Self { running, registry, _provider: provider }

@@ -8,6 +8,8 @@ use saf_broker::{Health, PublishError, Receipt, Refusal};
 use saf_http::Verdict;
 use serde_json::{Value, json};
 
+type Pairs = &'static [(&'static str, &'static str)];
+
 const HELLO: &str = r#"{"subject":"hello","id":"7"}"#;
 
 #[tokio::test]
@@ -61,8 +63,8 @@ async fn an_id_that_was_made_is_told_when_the_event_may_be_stored() {
 #[tokio::test]
 async fn what_is_wrong_with_a_request_becomes_a_problem() {
     let server = Server::ingest(Double::taking(), "max_batch = 2");
-    let json = ("content-type", "application/json");
-    let cases: [(&str, &[(&str, &str)], &str, u16, &str); 16] = [
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    let cases: [(&str, Pairs, &str, u16, &str); 16] = [
         ("/api/event", &[], "", 400, "malformed-body"),
         ("/api/event", &[], "{", 400, "malformed-body"),
         ("/api/event", &[], "{}", 400, "invalid-event"),
@@ -87,7 +89,7 @@ async fn what_is_wrong_with_a_request_becomes_a_problem() {
             415,
             "unsupported-media-type",
         ),
-        ("/api/event", &[json, ("content-encoding", "gzip")], HELLO, 415, "unsupported-encoding"),
+        ("/api/event", &[JSON, ("content-encoding", "gzip")], HELLO, 415, "unsupported-encoding"),
         ("/api/event/a", &[("content-encoding", "br")], HELLO, 415, "unsupported-encoding"),
         ("/api/event", &[("origin", "http://page.example")], HELLO, 403, "forbidden"),
         ("/api/event", &[], r#"[{"subject":"a"},{"subject":"a"},{"subject":"a"}]"#, 413, "batch-too-large"),

@@ -56,9 +56,9 @@ async fn an_id_is_one_events_within_its_subject() {
 async fn a_batch_has_a_result_for_each_event_and_may_be_sent_again() {
     let (broker, _folder) = embedded().await;
     let server = Server::ingest(broker, "");
-    let lines = (0..500)
-        .map(|n| format!("{{\"subject\":\"s.{n}\",\"id\":\"{n}\",\"data\":{n}}}\n"))
-        .collect::<String>();
+    let lines: Vec<_> =
+        (0..500).map(|n| format!("{{\"subject\":\"s.{n}\",\"id\":\"{n}\",\"data\":{n}}}\n")).collect();
+    let lines = lines.concat();
     let ndjson = [("content-type", "application/x-ndjson")];
     let first = server.post("/api/event", &ndjson, &lines).await;
     let again = server.post("/api/event", &ndjson, &lines).await;

@@ -3,7 +3,7 @@
 mod announce;
 mod readiness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,14 +84,20 @@ pub(crate) async fn run(config: Config, places: Places, instruments: Instruments
 
 /// The components by Channel; each file is loaded once however many Channels share it.
 async fn load(config: &Config, host: &Arc<Host>) -> Result<BTreeMap<ChannelName, Component>, Failure> {
-    let loads = config.channels.iter().map(|(name, channel)| async move {
-        let loaded = host.load(&channel.component).await;
-        loaded.map(|component| (name.clone(), component)).map_err(|error| {
-            Failure::Config(format!("[channels.{name}] {}: {error}", channel.component.display()))
-        })
-    });
-    let loaded: Vec<_> = stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect().await;
-    loaded.into_iter().collect()
+    let files: BTreeSet<_> = config.channels.values().map(|channel| channel.component.as_path()).collect();
+    let loads = files.into_iter().map(|file| async move { (file, host.load(file).await) });
+    let loaded: BTreeMap<_, _> = stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect().await;
+    let component = |(name, channel): (&ChannelName, &saf_channel::Config)| {
+        let file = channel.component.as_path();
+        match loaded.get(file) {
+            Some(Ok(component)) => Ok((name.clone(), component.clone())),
+            Some(Err(error)) => {
+                Err(Failure::Config(format!("[channels.{name}] {}: {error}", file.display())))
+            }
+            None => Err(Failure::Internal(format!("{} was not loaded", file.display()))),
+        }
+    };
+    config.channels.iter().map(component).collect()
 }
 
 /// Opens the broker, however long it takes to come up. `None` when a signal came first.
@@ -151,6 +157,8 @@ impl Doors {
             registry: instruments.registry.clone(),
             readiness: readiness.clone(),
             meter,
+            channels: channels.to_vec(),
+            streams: config.streams.keys().cloned().collect(),
         };
         let admin = saf_http::Admin::start(&config.admin, broker.clone(), deps).map_err(cannot)?;
         let deps = saf_http::Deps { meter: instruments.meter.clone(), readiness };

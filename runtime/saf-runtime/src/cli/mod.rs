@@ -1,9 +1,20 @@
 //! The command line: what a newcomer sees with `--help`. A command is a file; without one, the router runs.
 
+mod channels;
 mod check;
+mod client;
 mod completions;
+mod dead_letters;
+mod events;
+mod item;
 mod run;
 mod schema;
+mod send;
+mod sse;
+mod store;
+mod table;
+mod tap;
+mod text;
 
 use std::path::PathBuf;
 
@@ -55,6 +66,19 @@ enum Command {
     Run(ConfigFile),
     /// Check the configuration, the components and how events flow between Channels; start nothing.
     Check(ConfigFile),
+    /// Post an event, and see what becomes of it.
+    Send(send::Send),
+    /// Watch events as they are stored.
+    Tap(tap::Tap),
+    /// Look at stored events.
+    Events(events::Events),
+    /// See how Channels are; pause and resume them.
+    Channels(channels::Channels),
+    /// Look at dead letters; replay or delete them.
+    #[command(visible_alias = "dlq")]
+    DeadLetters(dead_letters::DeadLetters),
+    /// Look after the files of an embedded store.
+    Store(store::Store),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Print a shell's completions.
@@ -64,12 +88,22 @@ enum Command {
 impl Arguments {
     /// Runs what was asked for.
     pub(crate) fn execute(self) -> Result<(), Failure> {
-        match self.command {
+        let ended = match self.command {
             None => run::run(&self.file),
             Some(Command::Run(file)) => run::run(&file),
             Some(Command::Check(file)) => check::check(&file),
+            Some(Command::Send(send)) => send.run(),
+            Some(Command::Tap(tap)) => tap.run(),
+            Some(Command::Events(events)) => events.run(),
+            Some(Command::Channels(channels)) => channels.run(),
+            Some(Command::DeadLetters(dead_letters)) => dead_letters.run(),
+            Some(Command::Store(store)) => store.run(),
             Some(Command::Schema) => schema::print(),
             Some(Command::Completions(completions)) => completions.print(),
+        };
+        match ended {
+            Err(Failure::ReaderLeft) => Ok(()),
+            ended => ended,
         }
     }
 }

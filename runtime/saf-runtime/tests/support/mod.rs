@@ -9,6 +9,9 @@
     clippy::unused_self
 )]
 
+pub mod load;
+pub mod peer;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -98,6 +101,26 @@ impl Stage {
     pub fn start(&self) -> Router {
         Router::start(self)
     }
+
+    /// A start that must end by itself: how, and what was logged.
+    pub fn start_that_fails(&self) -> (ExitStatus, String) {
+        let mut router = Router::spawn(self);
+        (router.wait(), router.log())
+    }
+
+    /// Waits until a Channel, whose last event was handled, has also settled everything.
+    #[track_caller]
+    pub fn settled(&self, router: &Router, channel: &str) {
+        let label = format!("channel=\"{channel}\"");
+        until("nothing held", || (router.metric("saf_channel_held", &[&label]) == 0.0).then_some(()));
+        if let Some(nats) = &self.nats {
+            let peer = peer::Peer::connect(nats);
+            until("every ack", || {
+                let info = peer.consumer("events", channel);
+                (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+            });
+        }
+    }
 }
 
 /// Compiled guests are shared between tests: a component is compiled once a test run.
@@ -141,21 +164,10 @@ impl Reply {
 
 impl Router {
     fn start(stage: &Stage) -> Self {
-        let config = stage.folder.path().join("router.toml");
-        fs::write(&config, stage.config()).expect("writable");
-        let log = stage.folder.path().join(format!("log-{}.json", fresh()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
-        command.arg("--config").arg(&config).envs(stage.env.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("writable"));
-        let mut router = Self {
-            child: command.spawn().expect("starts"),
-            log,
-            ingest: String::new(),
-            admin: String::new(),
-        };
+        let mut router = Self::spawn(stage);
         let started = Instant::now();
         loop {
-            let text = fs::read_to_string(&router.log).unwrap_or_default();
+            let text = router.log();
             if let Some((_, rest)) =
                 text.split_once("}}' http://").filter(|(before, _)| before.contains("ready: curl"))
             {
@@ -170,6 +182,16 @@ impl Router {
             assert!(started.elapsed() < PATIENCE, "not ready in {PATIENCE:?}\n{text}");
             sleep(POLL);
         }
+    }
+
+    fn spawn(stage: &Stage) -> Self {
+        let config = stage.folder.path().join("router.toml");
+        fs::write(&config, stage.config()).expect("writable");
+        let log = stage.folder.path().join(format!("log-{}.json", fresh()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
+        command.arg("--config").arg(&config).envs(stage.env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("writable"));
+        Self { child: command.spawn().expect("starts"), log, ingest: String::new(), admin: String::new() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -222,6 +244,45 @@ impl Router {
             .build()
             .into();
         send(&agent, method, url, headers, body.as_ref())
+    }
+
+    /// A request to the admin API that must be answered 2xx.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Reply {
+        let headers: &[_] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
+        let reply = self.send(method, &format!("{}{path}", self.admin), headers, body);
+        assert!((200..300).contains(&reply.status), "{method} {path}: {reply:?}");
+        reply
+    }
+
+    /// What the admin API says of a Channel.
+    pub fn channel(&self, name: &str) -> Value {
+        self.admin("GET", &format!("/api/v1/channels/{name}"), "").json()
+    }
+
+    /// How many attempts of a Channel ended so, since this process started.
+    pub fn attempts(&self, channel: &str, outcome: &str) -> usize {
+        let labels = [format!("channel=\"{channel}\""), format!("outcome=\"{outcome}\"")];
+        self.metric("saf_channel_attempts_total", &labels.each_ref().map(String::as_str)) as usize
+    }
+
+    /// Waits until a Channel was called so often with that outcome, in this process.
+    #[track_caller]
+    pub fn wait_attempts(&self, channel: &str, outcome: &str, count: usize) {
+        until(&format!("{count} x {outcome} of {channel}"), || {
+            (self.attempts(channel, outcome) >= count).then_some(())
+        });
+    }
+
+    /// How many events the stream `events` holds.
+    pub fn stored(&self) -> usize {
+        let streams = self.all("/api/v1/streams");
+        let stream = streams.iter().find(|stream| stream["name"] == "events").expect("there by default");
+        stream["events"].as_u64().expect("a number") as usize
+    }
+
+    /// What `/readyz` says of a Channel that is in trouble.
+    pub fn trouble(&self, channel: &str) -> Option<Value> {
+        self.get("/readyz").json()["channels"]["troubled"].get(channel).cloned()
     }
 
     pub fn get(&self, path: &str) -> Reply {
@@ -341,23 +402,39 @@ pub struct Nats {
     child: Child,
     folder: PathBuf,
     pub port: u16,
+    /// Who logs in, when the server asks; the password is the name.
+    pub user: Option<&'static str>,
 }
 
 impl Nats {
     pub fn start(folder: &Path) -> Self {
         let port = free_port();
         let child = Self::spawn(folder, port);
-        let nats = Self { child, folder: folder.to_path_buf(), port };
+        let nats = Self { child, folder: folder.to_path_buf(), port, user: None };
         nats.wait_until_up();
         nats
     }
 
+    /// The server reads these lines at its next start; it is started anew.
+    pub fn reconfigure(&mut self, lines: &str) {
+        fs::write(Self::config(&self.folder), lines).expect("writable");
+        self.stop();
+        self.start_again();
+    }
+
+    fn config(folder: &Path) -> PathBuf {
+        folder.with_extension("conf")
+    }
+
     fn spawn(folder: &Path, port: u16) -> Child {
+        let config = Self::config(folder);
+        let config = config.exists().then(|| [Path::new("-c").to_path_buf(), config]);
         let binary = std::env::var_os("NATS_SERVER")
             .expect("NATS_SERVER names the nats-server binary: run the tests by `cargo xtask test`");
         Command::new(binary)
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(folder)
+            .args(config.into_iter().flatten())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -370,7 +447,8 @@ impl Nats {
     }
 
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let login = self.user.map(|user| format!("{user}:{user}@")).unwrap_or_default();
+        format!("nats://{login}127.0.0.1:{}", self.port)
     }
 
     pub fn stop(&mut self) {

@@ -147,14 +147,14 @@ impl Pick<'_> {
                 self.inner.mode = Mode::Live;
                 break;
             }
-            let held = brought.frames.iter().position(|frame| frame.holds(cursor));
-            let step = match held {
-                Some(n) => self.scan(&brought.frames[n..]),
-                None => match self.log.newest(cursor, SCAN_BYTES) {
-                    Some(frames) => self.scan(&frames),
-                    None => return Step::Read(cursor),
-                },
-            };
+            let n = brought.frames.partition_point(|frame| frame.head.next() <= cursor);
+            let held = brought.frames.get(n).is_some_and(|frame| frame.holds(cursor));
+            if !held {
+                let Some(frames) = self.log.newest(cursor, SCAN_BYTES) else { return Step::Read(cursor) };
+                brought.frames = frames;
+                continue;
+            }
+            let step = self.scan(&brought.frames[n..]);
             if let Some(step) = step {
                 return step;
             }

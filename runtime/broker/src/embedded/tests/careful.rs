@@ -73,7 +73,7 @@ async fn a_retry_keeps_its_delay_over_a_restart() {
     publish(&broker, "in", "1").await;
     let mut worker_feed = feed(&broker, &worker).await;
     let out = take(&mut worker_feed, 1).await;
-    settle(&worker_feed, out, |_| Settlement::Retry { after: Duration::from_secs(3600) }).await;
+    settle(&worker_feed, out, |_| Settlement::Retry { after: Duration::from_hours(1) }).await;
     broker.close(HANG).await;
     let broker = open(folder.path(), &plan).await;
     let mut worker_feed = feed(&broker, &worker).await;

@@ -1,13 +1,17 @@
 //! Tests of the store as a whole, on real files, with segments of a few KiB. What every broker promises is in the contract
 //! suite; here is what only this one can get wrong: recovery, retention, failing disks.
 
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
 mod careful;
 mod damage;
 mod faults;
+mod group;
 mod model;
 mod once;
 mod readers;
 mod retention;
+mod stress;
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +48,7 @@ fn events() -> StreamName {
 fn stream_config() -> StreamConfig {
     StreamConfig {
         max_bytes: Size(1 << 20),
-        max_age: Span(Duration::from_secs(3600)),
+        max_age: Span(Duration::from_hours(1)),
         ..StreamConfig::default()
     }
 }
@@ -55,7 +59,7 @@ fn channel(name: &str, filter: &str) -> ChannelPlan {
         stream: events(),
         subjects: vec![Filter::parse(filter.to_owned()).expect("valid")],
         start: Start::All,
-        ack_wait: Duration::from_secs(60),
+        ack_wait: Duration::from_mins(1),
         max_ack_pending: 100,
         order: Order::None,
         retain: false,

@@ -174,6 +174,31 @@ async fn given_up_files_that_a_power_failure_brings_back_are_removed() {
 }
 
 #[tokio::test]
+async fn lower_limits_take_effect_without_a_publish_and_spare_what_is_retained() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let keen = ChannelPlan { retain: true, ..channel("keen", "a") };
+    let low = StreamConfig { max_messages: Some(10), ..stream_config() };
+    let broker = open(folder.path(), &plan(stream_config(), std::slice::from_ref(&keen))).await;
+    publish_many(&broker, "a", 0..50).await;
+    let mut keen_feed = feed(&broker, &keen).await;
+    let deliveries = take(&mut keen_feed, 20).await;
+    settle(&keen_feed, deliveries, done).await;
+    broker.close(HANG).await;
+    drop((keen_feed, broker));
+    let broker = open(folder.path(), &plan(low, std::slice::from_ref(&keen))).await;
+    let mut keen_feed = feed(&broker, &keen).await;
+    let deliveries = take(&mut keen_feed, 30).await;
+    assert_eq!(deliveries[0].event.sequence, 21, "nothing that was unsettled went");
+    settle(&keen_feed, deliveries, done).await;
+    let trimmed = async {
+        while bounds(&broker).await.0 != 41 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(HANG, trimmed).await.expect("the keeper looks after the limits");
+}
+
+#[tokio::test]
 async fn a_missing_oldest_segment_is_damage() {
     let folder = tempfile::tempdir().expect("a temp folder");
     let no_channels = plan(stream_config(), &[]);

@@ -1,0 +1,111 @@
+//! What saf costs against what the machine, the disk and the broker can do. `cargo xtask bench` builds the guests and the
+//! router for release, runs this, and leaves one table in `bench/RESULTS.md`.
+//!
+//! The router is measured as it is shipped: a child process with a configuration file, driven over HTTP. The ceilings live in
+//! this process. Everything shares one machine, the load generator too, so a figure says something only beside another of the
+//! same run: shapes take turns round by round, a ratio is made within a round, and the table shows medians.
+//!
+//! Deliberately absent: comparison with an earlier run (machines change their speed between minutes), warm-up heuristics, and
+//! statistics beyond the median and the spread.
+
+mod bench;
+mod ceilings;
+mod drain;
+mod ingest;
+mod latency;
+mod load;
+mod machine;
+mod nats;
+mod payload;
+mod process;
+mod ratio;
+mod report;
+mod router;
+mod scale;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::bench::{Bench, Programs, Results, Row, Scale};
+
+/// Measures saf beside what bounds it, in one run on one machine.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    /// One round, 20,000 events a drain, half a second a load: to see that everything runs
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; each runs every chosen row once
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Only rows whose name contains this, such as drain.jetstream.echo; may be repeated
+    #[arg(long = "row", value_name = "NAME")]
+    rows: Vec<String>,
+    /// Print the rows' names and what each measures, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Where the table goes; bench/RESULTS.md after a full run, nowhere after --quick or --row
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match perform(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not as `Result` from main: with RUST_BACKTRACE set, a stack of ours would bury what to do.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> anyhow::Result<()> {
+    let rows: Vec<Row> = all_rows().into_iter().filter(|row| row.is_chosen(&arguments.rows)).collect();
+    anyhow::ensure!(!rows.is_empty(), "no row is named like that: --list shows them all");
+    if arguments.list {
+        for row in &rows {
+            println!("{:44} {}", row.name, row.what);
+        }
+        return Ok(());
+    }
+    let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
+    let scale = Scale { rounds: arguments.rounds.unwrap_or(scale.rounds).max(1), ..scale };
+    let machine = machine::Machine::look()?;
+    let bench = Bench { programs: Programs::find()?, scale };
+    let mut results = Results::default();
+    for round in 1..=scale.rounds {
+        for row in &rows {
+            let figure = (row.run)(&bench);
+            report::progress(round, scale.rounds, row, &figure);
+            results.record(row, figure);
+        }
+        results.end_round();
+    }
+    let ratios = ratio::all(&results);
+    let table = report::table(&machine, &scale, &results, &ratios);
+    println!("\n{table}");
+    let whole = arguments.rows.is_empty() && !arguments.quick;
+    let default = || whole.then(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md")));
+    if let Some(path) = arguments.output.clone().or_else(default) {
+        std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("written to {}", path.display());
+    }
+    Ok(())
+}
+
+/// In the order in which a round runs them: what is compared stands close together.
+fn all_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for size in payload::Size::ALL {
+        rows.extend(ingest::rows(size));
+        rows.extend(drain::rows(size));
+    }
+    rows.extend(latency::rows());
+    rows.extend(scale::rows());
+    rows
+}

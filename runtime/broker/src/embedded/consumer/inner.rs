@@ -1,0 +1,178 @@
+//! The bookkeeping of a consumer: phases, deadlines, the cursor. Whoever calls holds the lock.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::time::Instant;
+
+use super::{CONSUMERS, Change, Consumer, Handed, Inner, Mode, Pace, Pending, Phase};
+use crate::embedded::fault::Fault;
+use crate::embedded::log::Log;
+use crate::embedded::record::EventRecord;
+use crate::embedded::segment::event_records;
+use crate::embedded::state::State;
+use crate::embedded::wanted::Memo;
+
+impl Inner {
+    pub(super) fn at(cursor: u64) -> Self {
+        Self {
+            settings: None,
+            memo: Memo::default(),
+            cursor,
+            mode: Mode::Behind,
+            hits: VecDeque::new(),
+            ahead: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            out: 0,
+            due: BinaryHeap::new(),
+            ready: BTreeSet::new(),
+            lease: 0,
+            careful: None,
+            expired: 0,
+            change: Change::Unsaved,
+            saved_cursor: cursor,
+            scouted: 0,
+        }
+    }
+
+    pub(super) fn save(&mut self, consumer: &Consumer, state: &State, dispatched: u64) -> Result<(), Fault> {
+        (self.change, self.saved_cursor) = (Change::Saved, self.effective(dispatched));
+        let snapshot = self.snapshot(Instant::now(), dispatched);
+        state.put(&format!("{CONSUMERS}{}", consumer.name), &snapshot)
+    }
+
+    /// Where the new begins: all before it is settled or pending.
+    pub(super) fn effective(&self, dispatched: u64) -> u64 {
+        match (self.hits.front(), self.mode) {
+            (Some(hit), _) => hit.sequence,
+            (None, Mode::Live) => self.cursor.max(dispatched + 1),
+            (None, Mode::Behind) => self.cursor,
+        }
+    }
+
+    pub(super) fn floor(&self, dispatched: u64) -> u64 {
+        let effective = self.effective(dispatched);
+        let oldest =
+            self.pending.first_key_value().map_or(effective, |(sequence, _)| effective.min(*sequence));
+        oldest.saturating_sub(1)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.settings.as_ref().is_some_and(|s| self.pending.len() >= s.max_pending)
+    }
+
+    /// Leaves the careful mode when nothing speaks for it any more.
+    pub(super) fn pace(&mut self) -> Pace {
+        match &self.careful {
+            Some(careful) if !careful.suspects.is_empty() || self.cursor <= careful.until => Pace::Alone,
+            _ => {
+                self.careful = None;
+                Pace::Free
+            }
+        }
+    }
+
+    pub(super) fn verdict(&mut self, sequence: u64) {
+        if let Some(careful) = &mut self.careful {
+            careful.suspects.remove(&sequence);
+        }
+    }
+
+    /// The delivery that a ticket names, if it is still the present one.
+    pub(super) fn current(&mut self, handed: Handed) -> Option<&mut Pending> {
+        let pending = self.pending.get_mut(&handed.sequence)?;
+        let present = pending.deliveries == handed.deliveries && matches!(pending.phase, Phase::Out(_));
+        present.then_some(pending)
+    }
+
+    pub(super) fn remove(&mut self, sequence: u64) {
+        let Some(pending) = self.pending.remove(&sequence) else { return };
+        match pending.phase {
+            Phase::Out(_) => self.out -= 1,
+            Phase::Waiting(_) => {}
+            Phase::Ready => {
+                self.ready.remove(&sequence);
+            }
+        }
+        self.change = Change::Unsaved;
+    }
+
+    /// Retention took it before it was settled.
+    pub(super) fn expire(&mut self, sequence: u64) {
+        self.remove(sequence);
+        self.verdict(sequence);
+        self.expired += 1;
+    }
+
+    pub(super) fn pass_expired(&mut self, first: u64) {
+        while self.hits.front().is_some_and(|hit| hit.sequence < first) {
+            self.hits.pop_front();
+            self.expired += 1;
+        }
+        if self.mode == Mode::Behind && self.hits.is_empty() && self.cursor < first {
+            let kept = self.ahead.split_off(&first);
+            self.expired += first - self.cursor - self.ahead.len() as u64;
+            (self.ahead, self.cursor, self.change) = (kept, first, Change::Unsaved);
+        }
+        let gone: Vec<u64> = self.ready.range(..first).copied().collect();
+        for sequence in gone {
+            self.expire(sequence);
+        }
+    }
+
+    pub(super) fn wait(&mut self, sequence: u64, phase: Phase) {
+        let (Phase::Out(until) | Phase::Waiting(until)) = phase else { return };
+        let Some(pending) = self.pending.get_mut(&sequence) else { return };
+        (pending.phase, pending.queued) = (phase, Some(until));
+        self.due.push(Reverse((until, sequence)));
+        // What was settled in time leaves its entry behind.
+        if self.due.len() > 2 * self.pending.len() + 64 {
+            let pending = &self.pending;
+            self.due.retain(|Reverse((at, n))| pending.get(n).is_some_and(|p| p.queued == Some(*at)));
+        }
+    }
+
+    pub(super) fn make_ready(&mut self, sequence: u64) {
+        if let Some(pending) = self.pending.get_mut(&sequence) {
+            (pending.phase, pending.queued) = (Phase::Ready, None);
+            self.ready.insert(sequence);
+        }
+    }
+
+    /// Moves what is due from the heap to the front.
+    pub(super) fn promote_due(&mut self, now: Instant) {
+        while let Some(Reverse((at, sequence))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            let Some(pending) = self.pending.get(&sequence).filter(|p| p.queued == Some(at)) else {
+                continue;
+            };
+            match pending.phase {
+                Phase::Out(until) if until > now => self.wait(sequence, Phase::Out(until)),
+                Phase::Out(_) => {
+                    self.out -= 1;
+                    self.make_ready(sequence);
+                }
+                Phase::Waiting(_) => self.make_ready(sequence),
+                Phase::Ready => {}
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Matching events from the cursor on: counted in memory, else all of them.
+    pub(super) fn backlog(&self, log: &Log) -> u64 {
+        let rest = (log.last() + 1).saturating_sub(self.cursor);
+        let (Some(settings), Some(frames)) = (&self.settings, log.newest(self.cursor, usize::MAX)) else {
+            return rest - (self.ahead.len() as u64).min(rest);
+        };
+        let wanted = |(sequence, record): (u64, EventRecord<'_>)| {
+            !self.ahead.contains(&sequence) && settings.wanted.event(&record)
+        };
+        let records = frames.iter().flat_map(|frame| event_records(frame, self.cursor));
+        records.filter(|(sequence, _, record)| wanted((*sequence, *record))).count() as u64
+    }
+}

@@ -1,0 +1,76 @@
+//! What the routes of the admin API answer from: the broker and the Channels, and how a path or a query names one of them.
+
+use std::sync::Arc;
+
+use saf_broker::{DeadLetters, Journal, Shared};
+use saf_channel::Channel;
+use saf_event::StreamName;
+
+use crate::admin::query::{Form, Parameter, Parameters};
+use crate::problem::{Kind, Problem};
+use crate::server::Tasks;
+
+/// The stream that is meant when none is named, if there is one of that name.
+const DEFAULT_STREAM: &str = "events";
+
+/// The parameter that names a stream.
+pub(super) const STREAM: Parameter =
+    Parameter::new("stream", Form::Text, "The stream; `events`, or the only one, when absent.");
+
+/// What every route may look at.
+pub(super) struct Desk {
+    pub(super) broker: Shared,
+    pub(super) channels: Vec<Arc<Channel>>,
+    pub(super) streams: Vec<StreamName>,
+    pub(super) tasks: Tasks,
+}
+
+impl Desk {
+    /// The stream that a query names.
+    pub(super) fn stream(&self, parameters: &mut Parameters) -> Result<StreamName, Problem> {
+        if let Some(stream) = parameters.take(STREAM.name, StreamName::parse)? {
+            return self.known(stream);
+        }
+        let default = self.streams.iter().find(|stream| stream.as_str() == DEFAULT_STREAM);
+        match (default, self.streams.as_slice()) {
+            (Some(stream), _) | (None, [stream]) => Ok(stream.clone()),
+            (None, streams) => {
+                let names: Vec<_> = streams.iter().map(StreamName::as_str).collect();
+                let detail = format!("?stream= is missing: name one of {}", names.join(", "));
+                Err(Problem::new(Kind::InvalidRequest, detail))
+            }
+        }
+    }
+
+    /// A stream that is configured.
+    pub(super) fn known(&self, stream: StreamName) -> Result<StreamName, Problem> {
+        if self.streams.contains(&stream) {
+            return Ok(stream);
+        }
+        let detail = format!("there is no stream {stream}: see /api/v1/streams");
+        Err(Problem::new(Kind::NoStream, detail))
+    }
+
+    /// A Channel by its name.
+    pub(super) fn channel(&self, name: &str) -> Result<&Arc<Channel>, Problem> {
+        let found = self.channels.iter().find(|channel| channel.name().as_str() == name);
+        found.ok_or_else(|| Problem::new(Kind::Missing, "there is no such Channel: see /api/v1/channels"))
+    }
+
+    pub(super) fn journal(&self) -> Result<&dyn Journal, Problem> {
+        self.broker.journal().ok_or_else(stores_nothing)
+    }
+
+    pub(super) fn dead_letters(&self) -> Result<&dyn DeadLetters, Problem> {
+        self.broker.dead_letters().ok_or_else(stores_nothing)
+    }
+
+    /// Whether the listener drains: what has no end by itself ends then.
+    pub(super) fn is_closing(&self) -> bool {
+        self.tasks.is_closed()
+    }
+}
+
+fn stores_nothing() -> Problem {
+    Problem::new(Kind::Missing, "this broker stores nothing that could be read: see broker.kind")
+}
