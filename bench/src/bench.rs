@@ -43,6 +43,8 @@ impl Scale {
 /// What is run: the router beside this program, guests and nats-server where the environment says.
 pub(crate) struct Programs {
     pub(crate) router: PathBuf,
+    /// The same with the feature `native`.
+    pub(crate) native_router: PathBuf,
     pub(crate) nats_server: PathBuf,
     guests: PathBuf,
     /// Compiled guests, kept from row to row.
@@ -53,7 +55,8 @@ impl Programs {
     pub(crate) fn find() -> anyhow::Result<Self> {
         const HELP: &str = "run `cargo xtask bench`, which builds and names everything";
         let this = std::env::current_exe()?;
-        let router = this.with_file_name(format!("saf-runtime{}", std::env::consts::EXE_SUFFIX));
+        let beside = |name: &str| this.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+        let (router, native_router) = (beside("saf-runtime"), beside("saf-runtime-native"));
         ensure!(router.is_file(), "{} is missing: {HELP}", router.display());
         let named = |variable: &str| {
             let path = std::env::var_os(variable).map(PathBuf::from);
@@ -61,6 +64,7 @@ impl Programs {
         };
         Ok(Self {
             router,
+            native_router,
             nats_server: named("NATS_SERVER")?,
             guests: named("SAF_GUESTS")?,
             cache: tempfile::tempdir()?,
@@ -154,6 +158,11 @@ impl Row {
         run: impl Fn(&Bench) -> anyhow::Result<Figure> + 'static,
     ) -> Self {
         Self { name: name.into(), what: what.into(), unit, run: Box::new(run) }
+    }
+
+    /// Needs a router of its own.
+    pub(crate) fn is_native(&self) -> bool {
+        self.name.starts_with("native.")
     }
 
     pub(crate) fn is_chosen(&self, wanted: &[String]) -> bool {

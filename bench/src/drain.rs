@@ -13,7 +13,7 @@ use crate::ceilings::{self, log};
 use crate::payload::{SUBJECT, Size};
 use crate::process;
 use crate::router::{Progress, Router};
-use crate::stage::{Broker, ChannelPlan, Stage};
+use crate::stage::{Broker, ChannelPlan, Code, Stage};
 
 /// A Channel's default; the bare sandbox gets as many tasks.
 pub(crate) const CONCURRENCY: usize = 4;
@@ -24,6 +24,22 @@ pub(crate) const GUESTS: [&str; 3] = ["sink", "echo", "enrich"];
 const LOOK: Duration = Duration::from_millis(5);
 /// A drain that does not move for so long has hung.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is drained, and by what.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    pub(crate) guest: &'static str,
+    pub(crate) size: Size,
+    pub(crate) concurrency: usize,
+    pub(crate) code: Code,
+}
+
+impl Flow {
+    /// A guest as it is by default.
+    pub(crate) const fn of(guest: &'static str, size: Size) -> Self {
+        Self { guest, size, concurrency: CONCURRENCY, code: Code::Wasm }
+    }
+}
 
 pub(crate) fn rows(size: Size) -> Vec<Row> {
     let s = size.name();
@@ -39,8 +55,9 @@ pub(crate) fn rows(size: Size) -> Vec<Row> {
             format!("drain.embedded.{guest}.{s}"),
             format!("stream through one Channel, {guest}"),
             Unit::EventsPerSecond,
-            move |bench| embedded(bench, guest, size),
+            move |bench| embedded(bench, Flow::of(guest, size)),
         ));
+        rows.push(native_row(Broker::Embedded, guest, size));
     }
     rows.push(Row::new(
         format!("ceiling.log.read.{s}"),
@@ -55,6 +72,7 @@ pub(crate) fn rows(size: Size) -> Vec<Row> {
         move |bench| ceilings::jetstream::consume(bench, size),
     ));
     rows.push(jetstream_row("sink", size));
+    rows.push(native_row(Broker::JetStream, "sink", size));
     for work in Work::ALL {
         for (acks, what) in [(PubAcks::Futures, "futures"), (PubAcks::Inbox, "inbox")] {
             rows.push(Row::new(
@@ -65,6 +83,7 @@ pub(crate) fn rows(size: Size) -> Vec<Row> {
             ));
         }
         rows.push(jetstream_row(work.name(), size));
+        rows.push(native_row(Broker::JetStream, work.name(), size));
     }
     rows
 }
@@ -74,29 +93,36 @@ fn jetstream_row(guest: &'static str, size: Size) -> Row {
         format!("drain.jetstream.{guest}.{}", size.name()),
         format!("stream through one Channel, {guest}"),
         Unit::EventsPerSecond,
-        move |bench| drain(bench, Broker::JetStream, guest, size, CONCURRENCY).map(|(figure, _)| figure),
+        move |bench| drain(bench, Broker::JetStream, Flow::of(guest, size)).map(|(figure, _)| figure),
+    )
+}
+
+/// The same work by a Rust function in the guest's place: what the sandbox costs is the difference.
+fn native_row(broker: Broker, guest: &'static str, size: Size) -> Row {
+    let flow = Flow { code: Code::Native, ..Flow::of(guest, size) };
+    Row::new(
+        format!("native.{}.{guest}.{}", broker.name(), size.name()),
+        format!("the same by a Rust function in the router, {guest}"),
+        Unit::EventsPerSecond,
+        move |bench| drain(bench, broker, flow).map(|(figure, _)| figure),
     )
 }
 
 /// Measures the raw append right after, in groups as large as the router's were.
-fn embedded(bench: &Bench, guest: &str, size: Size) -> anyhow::Result<Figure> {
-    let (figure, stage) = drain(bench, Broker::Embedded, guest, size, CONCURRENCY)?;
+fn embedded(bench: &Bench, flow: Flow) -> anyhow::Result<Figure> {
+    let (figure, stage) = drain(bench, Broker::Embedded, flow)?;
     let Some(batch) = records_a_frame(&stage, bench.scale.events)? else { return Ok(figure) };
-    let raw = log::append_groups(bench, size, (batch.round() as usize).max(1))?;
+    let raw = log::append_groups(bench, flow.size, (batch.round() as usize).max(1))?;
     Ok(figure.beside("batch", Unit::Records, batch).beside("raw-append", Unit::EventsPerSecond, raw))
 }
 
 /// Drains a stream of plain events; the stage is left as it is then.
-pub(crate) fn drain<'a>(
-    bench: &'a Bench,
-    broker: Broker,
-    guest: &str,
-    size: Size,
-    concurrency: usize,
-) -> anyhow::Result<(Figure, Stage<'a>)> {
+pub(crate) fn drain(bench: &Bench, broker: Broker, flow: Flow) -> anyhow::Result<(Figure, Stage<'_>)> {
+    let Flow { guest, size, concurrency, code } = flow;
     let stage = Stage::new(bench, broker)?;
     stage.fill_plain(bench.scale.events, size)?;
-    let channel = ChannelPlan { name: guest.to_owned(), guest, subject: SUBJECT.to_owned(), concurrency };
+    let channel =
+        ChannelPlan { name: guest.to_owned(), guest, subject: SUBJECT.to_owned(), concurrency, code };
     let router = stage.router(&[channel])?;
     let nats = stage.nats.as_ref().map(crate::nats::Nats::pid);
     let rate = watch(&router, bench.scale.events, LOOK)?;

@@ -19,7 +19,7 @@ use crate::bench::{Bench, Figure, Row, Unit};
 use crate::drain::CONCURRENCY;
 use crate::load::{Connection, quantile_millis};
 use crate::payload::{self, SUBJECT, Size};
-use crate::stage::{Broker, ChannelPlan, Stage};
+use crate::stage::{Broker, ChannelPlan, Code, Stage};
 
 const RATE_PER_SECOND: u64 = 1_000;
 /// Enough that one is idle whenever an event is due.
@@ -49,6 +49,7 @@ fn latency(bench: &Bench, broker: Broker) -> anyhow::Result<Figure> {
         guest: "echo",
         subject: SUBJECT.to_owned(),
         concurrency: CONCURRENCY,
+        code: Code::Wasm,
     };
     let router = stage.router(&[plan])?;
     let events = RATE_PER_SECOND * bench.scale.latency.as_secs_f64() as u64 + WARM_UP_EVENTS;
@@ -176,7 +177,7 @@ async fn tap(admin: SocketAddr) -> anyhow::Result<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(admin).await?;
     stream.set_nodelay(true)?;
     let request =
-        "GET /api/v1/tap?subject=echo.%3E HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n";
+        "GET /api/v1/tap?subject=echo.%3E HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     stream.write_all(request.as_bytes()).await?;
     let mut lines = BufReader::new(stream);
     let mut status = String::new();

@@ -18,6 +18,8 @@ pub(crate) struct Machine {
     kernel: String,
     /// Median of a 4 KiB write and its fdatasync into a file that was written before.
     fdatasync_millis: f64,
+    /// Runnable threads before the first row, 1-minute mean: other people's work spoils a run.
+    load: String,
     versions: Vec<String>,
 }
 
@@ -34,6 +36,7 @@ impl Machine {
             memory_gib: kib / f64::from(1 << 20),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             fdatasync_millis: fdatasync_millis()?,
+            load: read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned(),
             versions: versions(),
         })
     }
@@ -49,6 +52,7 @@ impl Machine {
                 "- 4 KiB write + fdatasync into a written file: {:.2} ms (median)",
                 self.fdatasync_millis
             ),
+            format!("- load average before the first row: {} (a quiet machine is below 1)", self.load),
             format!("- {}", self.versions.join(", ")),
         ]
     }

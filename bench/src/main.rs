@@ -45,6 +45,9 @@ struct Arguments {
     /// Only rows whose name contains this, such as drain.jetstream.echo; may be repeated
     #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
+    /// Also the rows native.*: the same work by Rust functions in a router built for it, which takes minutes more
+    #[arg(long)]
+    native: bool,
     /// Print the rows' names and what each measures, and run nothing
     #[arg(long)]
     list: bool,
@@ -65,7 +68,11 @@ fn main() -> ExitCode {
 }
 
 fn perform(arguments: &Arguments) -> anyhow::Result<()> {
-    let rows: Vec<Row> = all_rows().into_iter().filter(|row| row.is_chosen(&arguments.rows)).collect();
+    let rows: Vec<Row> = all_rows()
+        .into_iter()
+        .filter(|row| row.is_chosen(&arguments.rows))
+        .filter(|row| arguments.native || !row.is_native())
+        .collect();
     anyhow::ensure!(!rows.is_empty(), "no row is named like that: --list shows them all");
     if arguments.list {
         for row in &rows {
@@ -75,6 +82,9 @@ fn perform(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
     let scale = Scale { rounds: arguments.rounds.unwrap_or(scale.rounds).max(1), ..scale };
+    let whole = arguments.rows.is_empty() && !arguments.quick;
+    let default = || whole.then(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md")));
+    let output = arguments.output.clone().or_else(default);
     let machine = machine::Machine::look()?;
     let bench = Bench { programs: Programs::find()?, scale };
     let mut results = Results::default();
@@ -85,14 +95,16 @@ fn perform(arguments: &Arguments) -> anyhow::Result<()> {
             results.record(row, figure);
         }
         results.end_round();
+        // After each round: a run that is ended early has a table of what it did.
+        let table = report::table(&machine, &scale, &results, &ratio::all(&results));
+        if let Some(path) = &output {
+            std::fs::write(path, &table).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if round == scale.rounds {
+            println!("\n{table}");
+        }
     }
-    let ratios = ratio::all(&results);
-    let table = report::table(&machine, &scale, &results, &ratios);
-    println!("\n{table}");
-    let whole = arguments.rows.is_empty() && !arguments.quick;
-    let default = || whole.then(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md")));
-    if let Some(path) = arguments.output.clone().or_else(default) {
-        std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = output {
         eprintln!("written to {}", path.display());
     }
     Ok(())

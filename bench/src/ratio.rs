@@ -2,6 +2,7 @@
 //! between rounds; what is shown is the median of the rounds in which both parts were measured.
 
 use crate::bench::{Results, median};
+use crate::drain::GUESTS;
 use crate::ingest::{FULL_GROUP, FULL_WINDOW, connections};
 use crate::payload::Size;
 
@@ -86,6 +87,7 @@ fn claims() -> Vec<Claim> {
     for size in Size::ALL {
         claims.extend(jetstream_drains(size.name()));
         claims.extend(embedded_drains(size.name()));
+        claims.extend(native_twins(size.name()));
         claims.extend(singles(size));
         claims.extend(batches(size));
     }
@@ -142,6 +144,16 @@ fn embedded_drains(s: &str) -> Vec<Claim> {
         });
     }
     claims
+}
+
+fn native_twins(s: &str) -> Vec<Claim> {
+    let claim = |broker: &str, guest: &str| Claim {
+        what: format!("{broker}, {s}: {guest} in WASM / as a Rust function in the router"),
+        row: format!("drain.{broker}.{guest}.{s}"),
+        against: Against::Row(format!("native.{broker}.{guest}.{s}")),
+        target: Target::AtLeast(0.9),
+    };
+    GUESTS.iter().flat_map(|guest| ["embedded", "jetstream"].map(|broker| claim(broker, guest))).collect()
 }
 
 fn raw(broker: &str, n: usize, s: &str) -> String {

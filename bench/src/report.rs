@@ -28,13 +28,13 @@ pub(crate) fn progress(round: usize, rounds: usize, row: &Row, figure: &anyhow::
 
 /// The whole report, in Markdown.
 pub(crate) fn table(machine: &Machine, scale: &Scale, results: &Results, ratios: &[Ratio]) -> String {
-    let mut text = head(machine, scale);
+    let mut text = head(machine, scale, results);
     text += &ratio_table(ratios);
     text += &row_table(results);
     text
 }
 
-fn head(machine: &Machine, scale: &Scale) -> String {
+fn head(machine: &Machine, scale: &Scale, results: &Results) -> String {
     let mut text = "# What saf costs\n\nWritten by `cargo xtask bench`; `README.md` beside this file says how to read it.\n\n"
         .to_owned();
     for line in machine.lines() {
@@ -43,9 +43,10 @@ fn head(machine: &Machine, scale: &Scale) -> String {
     }
     let _ = writeln!(
         text,
-        "- {} rounds, shapes taking turns; {} stored events a drain, {:.1} s a load; at most {MAX_ACK_PENDING} deliveries out \
+        "- {} of {} rounds, shapes taking turns; {} stored events a drain, {:.1} s a load; at most {MAX_ACK_PENDING} deliveries out \
          at once. The load generator (our own, one thread, no pipelining), the native loops, nats-server (file storage, its lazy \
          default sync) and the router share these cores",
+        results.rounds(),
         scale.rounds,
         scale.events,
         scale.load.as_secs_f64()

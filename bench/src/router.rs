@@ -56,9 +56,10 @@ impl Router {
         Ok(router)
     }
 
+    /// The operators' listener opens first.
     fn is_ready(&self) -> bool {
         let Ok(mut look) = Look::open(self.admin) else { return false };
-        look.get("/readyz").is_ok_and(|(status, _)| status == 200)
+        look.get("/readyz").is_ok_and(|(status, _)| status == 200) && TcpStream::connect(self.ingest).is_ok()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -121,7 +122,7 @@ impl Look {
 
     /// The status and the body; only answers with a length are understood.
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<(u16, String)> {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -142,7 +143,8 @@ impl Look {
 
     /// How far the Channels are.
     pub(crate) fn progress(&mut self) -> anyhow::Result<Progress> {
-        let (_, metrics) = self.get("/metrics")?;
+        let (status, metrics) = self.get("/metrics")?;
+        ensure!(status == 200, "/metrics was answered {status}: {metrics}");
         let progress = Progress {
             done: sum(&metrics, "saf_channel_attempts_total{", "outcome=\"done\""),
             attempts: sum(&metrics, "saf_channel_attempts_total{", ""),

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::bench::{Bench, Figure, Row, Unit};
-use crate::drain::{drain, watch};
+use crate::drain::{Flow, drain, watch};
 use crate::payload::{SUBJECT, Size};
 use crate::process;
-use crate::stage::{Broker, ChannelPlan, Stage};
+use crate::stage::{Broker, ChannelPlan, Code, Stage};
 
 const CHANNELS: [usize; 4] = [1, 10, 100, 1_000];
 const CONCURRENCY: [usize; 3] = [1, 2, 4];
@@ -26,7 +26,10 @@ pub(crate) fn rows() -> Vec<Row> {
                 format!("scale.{b}.concurrency.{n}"),
                 format!("enrich, 256 B, concurrency {n}"),
                 Unit::EventsPerSecond,
-                move |bench| drain(bench, broker, "enrich", Size::Small, n).map(|(figure, _)| figure),
+                move |bench| {
+                    drain(bench, broker, Flow { concurrency: n, ..Flow::of("enrich", Size::Small) })
+                        .map(|(figure, _)| figure)
+                },
             ));
         }
         for n in CHANNELS {
@@ -50,7 +53,13 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn plans(count: usize) -> Vec<ChannelPlan<'static>> {
-    let plan = |n| ChannelPlan { name: format!("c{n}"), guest: "sink", subject: subject(n), concurrency: 1 };
+    let plan = |n| ChannelPlan {
+        name: format!("c{n}"),
+        guest: "sink",
+        subject: subject(n),
+        concurrency: 1,
+        code: Code::Wasm,
+    };
     (0..count).map(plan).collect()
 }
 

@@ -42,6 +42,16 @@ pub(crate) struct ChannelPlan<'a> {
     pub(crate) guest: &'a str,
     pub(crate) subject: String,
     pub(crate) concurrency: usize,
+    pub(crate) code: Code,
+}
+
+/// What answers for a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Its component.
+    Wasm,
+    /// The Rust function of the same name, in a router built for it.
+    Native,
 }
 
 /// Most deliveries of a Channel that are out at once, for the router and for the native loops alike.
@@ -76,15 +86,21 @@ impl<'a> Stage<'a> {
             self.programs.cache().display().to_string()
         )?;
         for channel in channels {
-            let ChannelPlan { name, guest, subject, concurrency } = channel;
+            let ChannelPlan { name, guest, subject, concurrency, code } = channel;
             write!(
                 config,
                 "[channels.{name}]\ncomponent = {:?}\nsubjects = [\"{subject}\"]\nconcurrency = {concurrency}\n\
                  max_ack_pending = {MAX_ACK_PENDING}\nemit.subjects = [\"echo.>\", \"enriched.>\"]\n",
                 self.programs.guest(guest).display().to_string()
             )?;
+            match code {
+                Code::Wasm => {}
+                Code::Native => writeln!(config, "config.native = \"{guest}\"")?,
+            }
         }
-        Router::start(&self.programs.router, self.folder.path(), &config)
+        let native = channels.iter().any(|channel| channel.code == Code::Native);
+        let program = if native { &self.programs.native_router } else { &self.programs.router };
+        Router::start(program, self.folder.path(), &config)
     }
 
     /// Stores so many events by posting them to a router without Channels, which then ends. `subject` names the `n`th one's.

@@ -26,6 +26,8 @@ mod engine;
 mod fault;
 mod host;
 mod instance;
+#[cfg(feature = "native")]
+mod native;
 mod pool;
 mod roster;
 mod tally;

@@ -42,6 +42,8 @@ struct Inner {
     setup: Setup,
     memory_mark: u64,
     tally: Arc<Tally>,
+    #[cfg(feature = "native")]
+    native: Option<crate::native::Native>,
 }
 
 impl Pool {
@@ -50,7 +52,16 @@ impl Pool {
         let memory_mark = setup.instances.memory_mark(&setup.limits);
         let tally = Arc::<Tally>::default();
         let id = host.roster().enroll(&tally);
-        Self(Arc::new(Inner { host: Arc::clone(host), id, component, setup, memory_mark, tally }))
+        Self(Arc::new(Inner {
+            #[cfg(feature = "native")]
+            native: crate::native::Native::of(&setup.config_json),
+            host: Arc::clone(host),
+            id,
+            component,
+            setup,
+            memory_mark,
+            tally,
+        }))
     }
 
     /// An idle instance, or a new one, instantiated and `init` called with an event's budget each. Waits while all instances
@@ -149,6 +160,10 @@ impl Lease {
     ///
     /// Dropping the future ends the guest where it stands and its instance with it: it may or may not have finished.
     pub async fn call(mut self, event: &Event, attempt: u32) -> (Call, Option<Self>) {
+        #[cfg(feature = "native")]
+        if let Some(native) = self.pool.native {
+            return (native.call(event), Some(self));
+        }
         self.fate = Fate::End(Ended::Cancelled);
         let Some(instance) = self.instance.as_mut() else {
             unreachable!("a lease holds its instance until it is dropped")

@@ -3,6 +3,7 @@
 //! and fails the calls, because SIGKILL cannot test this: the page cache survives it.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
 
 mod support;
 

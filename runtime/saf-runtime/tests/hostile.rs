@@ -1,6 +1,8 @@
 //! Guests that never end are stopped in time, whatever they spend their time on, and hold up nobody else: neither the Channel
 //! beside them, nor posts.
 
+#![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
+
 mod support;
 
 use std::fs;

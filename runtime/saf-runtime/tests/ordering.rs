@@ -1,6 +1,8 @@
 //! `order = "all"`: one event at a time, in the stream's order; one that has to be tried again holds up the rest, whoever kills the
 //! router meanwhile.
 
+#![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! The router is a good neighbour on NATS: what any client publishes into the stream is handled, what Channels emit can be read by
 //! any client, and stream and consumers are what the README says.
 
+#![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
+
 mod support;
 
 use async_nats::HeaderMap;

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::process::Command;
 
 use crate::commands::guests;
@@ -13,11 +14,17 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Result<()> {
     guests::run(workspace)?;
     let nats_server = tools::nats_server(workspace)?;
-    // Together, and the program by its path: cargo would build what they share again with the features of one alone.
-    let packages = ["build", "--release", "--package", "saf-runtime", "--package", "saf-bench"];
-    step::run("building the router and the benchmarks for release", &mut workspace.cargo(&packages))?;
-    let name = format!("saf-bench{}", env::consts::EXE_SUFFIX);
-    let mut bench = Command::new(workspace.target().join("release").join(name));
+    // Both packages each time, and programs by their paths: cargo would build what they share again with the features of one.
+    const PACKAGES: [&str; 6] = ["build", "--release", "--package", "saf-runtime", "--package", "saf-bench"];
+    let release = workspace.target().join("release");
+    let program = |name: &str| release.join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    if arguments.iter().any(|argument| argument == "--native") {
+        let native = [&PACKAGES[..], &["--bin", "saf-runtime", "--features", "saf-runtime/native"]].concat();
+        step::run("building a router with native functions for guests", &mut workspace.cargo(&native))?;
+        fs::copy(program("saf-runtime"), program("saf-runtime-native"))?;
+    }
+    step::run("building the router and the benchmarks for release", &mut workspace.cargo(&PACKAGES))?;
+    let mut bench = Command::new(program("saf-bench"));
     bench.args(arguments).env("SAF_GUESTS", workspace.components()).env("NATS_SERVER", nats_server);
     step::run("running the benchmarks", &mut bench)
 }

@@ -19,6 +19,10 @@ use super::segment::Segment;
 use super::spare::Spare;
 use crate::Discard;
 
+/// The first segment of a log, in bytes.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+/// How many segments grow.
+const GROWING_SEGMENTS: usize = 4;
 /// How long an answer about free space is believed.
 const FREE_SPACE_CHECK: Duration = Duration::from_millis(100);
 
@@ -29,7 +33,7 @@ pub(crate) struct Limits {
     pub(crate) max_events: u64,
     pub(crate) max_age_millis: u64,
     pub(crate) discard: Discard,
-    /// Of segments made from now on.
+    /// Of segments; a log's first ones are smaller.
     pub(crate) segment_bytes: u64,
 }
 
@@ -100,6 +104,13 @@ impl Appender {
     /// Largest frame that fits a segment, in bytes.
     pub(crate) fn frame_bytes_max(&self) -> usize {
         (self.limits.segment_bytes as usize).saturating_sub(SEGMENT_HEAD_BYTES)
+    }
+
+    /// A small log takes little room: its first segments grow by four, up to the limit.
+    fn next_segment_bytes(&self, frame: usize) -> u64 {
+        let grown = FIRST_SEGMENT_BYTES << (2 * self.log.segments().len().min(GROWING_SEGMENTS));
+        let needed = ((frame + SEGMENT_HEAD_BYTES) as u64).next_power_of_two();
+        grown.max(needed).min(self.limits.segment_bytes)
     }
 
     /// Whether the active segment has room for a frame of so many bytes.
@@ -203,9 +214,9 @@ impl Appender {
         Ok(frame)
     }
 
-    /// Begins a new segment. An error that [`Fault::is_full`] leaves the log as it was.
-    pub(crate) fn roll(&mut self) -> Result<(), Fault> {
-        let size = self.limits.segment_bytes;
+    /// Begins a new segment, for a frame of so many bytes. An error that [`Fault::is_full`] leaves the log as it was.
+    pub(crate) fn roll(&mut self, frame: usize) -> Result<(), Fault> {
+        let size = self.next_segment_bytes(frame);
         let made = self.spare.take(size)?;
         let head = SegmentHead { first: self.log.last() + 1, salt: Salt::random() };
         let path = Segment::path(&self.log.folder, head.first);
@@ -226,7 +237,7 @@ impl Appender {
 
     /// Has the next segment made ahead, unless there is one.
     pub(crate) fn order_spare(&mut self) {
-        self.spare.order(self.limits.segment_bytes);
+        self.spare.order(self.next_segment_bytes(0));
     }
 
     /// Removes what is older than `max_age`.
@@ -263,7 +274,7 @@ impl Appender {
         while let Some(old) = self.log.take_below(durable_first) {
             old.retire();
             fs::remove_file(old.path.with_extension("idx")).ok();
-            self.spare.recycle(&old.path, self.limits.segment_bytes)?;
+            self.spare.recycle(&old.path, self.next_segment_bytes(0))?;
         }
         Ok(())
     }

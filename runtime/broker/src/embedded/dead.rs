@@ -183,7 +183,7 @@ fn delete_now(appender: &mut Appender, letter: u64) -> Result<u64, Fault> {
     let mut builder = Builder::default();
     builder.push(&bytes, 1, 1);
     if !appender.fits(builder.len()) {
-        appender.roll()?;
+        appender.roll(builder.len())?;
     }
     let now = appender.now();
     Ok(appender.append(&mut builder, now)?.head.first)

@@ -3,7 +3,7 @@
 //! ```text
 //! <path>/FORMAT  LOCK  state.log (switches)
 //! <path>/streams/<name>/state.log                     consumers, and how far the logs reach
-//! <path>/streams/<name>/events/<first sequence>.seg   64 MiB each; .idx beside the sealed ones
+//! <path>/streams/<name>/events/<first sequence>.seg   4 to 64 MiB each; .idx beside the sealed ones
 //! <path>/streams/<name>/dead/                         the same, for dead letters
 //!
 //! publish ---> queue ---> writer: one frame, one sync ---> answers ---> consumers (the newest frames in memory)

@@ -224,7 +224,7 @@ impl<F: Follower> Writer<F> {
         if self.appender.fits(frame) {
             return Ok(Ok(()));
         }
-        match self.roll() {
+        match self.roll(frame) {
             Err(fault) if fault.is_full() => Ok(Err(Full(format!("the disk has no room ({fault})")))),
             Err(fault) => Err(fault),
             Ok(()) => Ok(Ok(())),
@@ -244,8 +244,8 @@ impl<F: Follower> Writer<F> {
         appender.make_room(bytes, events, &|| follower.hold())
     }
 
-    fn roll(&mut self) -> Result<(), Fault> {
-        self.appender.roll()?;
+    fn roll(&mut self, frame: usize) -> Result<(), Fault> {
+        self.appender.roll(frame)?;
         self.collect()
     }
 

@@ -135,7 +135,7 @@ impl JetStream {
         let publishing = Link::open(config, Role::Publishing, &board).await?;
         let consuming = Link::open(config, Role::Consuming, &board).await?;
         let patience = config.publish_timeout.0;
-        let (publisher, read, sweep) = Publisher::open(publishing.clone(), patience).await?;
+        let (publisher, read) = Publisher::open(publishing.clone(), patience).await?;
         let (given_back, dropped) = mpsc::channel(GIVEN_BACK_DELIVERIES);
         let core = Arc::new(Core {
             api: Api::new(publishing.clone()),
@@ -153,7 +153,6 @@ impl JetStream {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(read);
-        tasks.spawn(sweep);
         tasks.spawn(settler::give_back(core.consuming.client.clone(), dropped));
         tasks.spawn(poison::watch(core.clone()));
         tasks.spawn(switches::follow(core.clone()));

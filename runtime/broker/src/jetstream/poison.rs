@@ -115,7 +115,7 @@ async fn inspect(core: &Core, feed: &ChannelSettler, inspected: &mut Inspected) 
         .try_collect()
         .await?;
     for (message, reason) in bad {
-        remove(core, &feed.route, message, &reason).await?;
+        remove(core, feed, message, &reason).await?;
     }
     let low = if from == first { first } else { low };
     inspected.insert(stream.clone(), (low, last.max(high)));
@@ -133,14 +133,20 @@ fn unreadable(message: &RawMessage) -> Option<String> {
     raw::parse_block(&message.headers).malformed
 }
 
-/// Makes a dead letter of it for every Channel that would have been handed it, then deletes it.
-async fn remove(core: &Core, route: &Route, message: RawMessage, reason: &str) -> Result<(), Failure> {
-    let sequence = message.sequence;
-    let feeds: Vec<_> = core.feeds().into_iter().filter(|feed| feed.route.stream == route.stream).collect();
+/// Makes a dead letter of it for every Channel that would have been handed it, `pending` at least, then deletes it.
+async fn remove(
+    core: &Core,
+    pending: &ChannelSettler,
+    message: RawMessage,
+    reason: &str,
+) -> Result<(), Failure> {
+    let (route, sequence) = (&pending.route, message.sequence);
     let meant = |feed: &ChannelSettler| {
-        feed.filters.iter().any(|f| Filter::parse(f.as_str()).is_ok_and(|f| f.matches(&message.subject)))
+        let matches = |f: &String| Filter::parse(f.as_str()).is_ok_and(|f| f.matches(&message.subject));
+        feed.route.stream == route.stream
+            && (feed.channel == pending.channel || feed.filters.iter().any(matches))
     };
-    for feed in feeds.iter().filter(|feed| meant(feed)) {
+    for feed in core.feeds().iter().filter(|feed| meant(feed)) {
         let stored = core.store(letter_of(core, feed, &message, reason)).await;
         stored.map_err(|error| Failure::Unavailable(error.to_string()))?;
     }

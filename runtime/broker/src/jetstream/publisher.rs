@@ -14,6 +14,7 @@ use async_nats::{Message, Subject, client};
 use bytes::Bytes;
 use futures::{StreamExt, poll};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::answer::Answer;
@@ -72,14 +73,16 @@ pub(super) struct Publisher {
     /// With its dot.
     inbox: String,
     patience: Duration,
+    /// Lives as long as anybody can wait for an answer, even behind a closed connection.
+    _sweeping: JoinSet<()>,
 }
 
 impl Publisher {
-    /// Subscribes the inbox; the two futures read it and sweep it, and end when the connection is closed.
+    /// Subscribes the inbox; the future reads it, and ends when the connection is closed.
     pub(super) async fn open(
         link: Link,
         patience: Duration,
-    ) -> Result<(Self, impl Future<Output = ()> + use<>, impl Future<Output = ()> + use<>), Error> {
+    ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
         let inbox = format!("{}.", link.client.new_inbox());
         let answers = link.client.subscribe(format!("{inbox}*")).await;
         let mut answers = answers.map_err(|error| Error::Unavailable(error.to_string()))?;
@@ -93,8 +96,9 @@ impl Publisher {
                 }
             }
         };
-        let sweep = sweep(slab.clone(), patience);
-        Ok((Self { link, slab, inbox, patience }, read, sweep))
+        let mut sweeping = JoinSet::new();
+        sweeping.spawn(sweep(slab.clone(), patience));
+        Ok((Self { link, slab, inbox, patience, _sweeping: sweeping }, read))
     }
 
     /// The largest message that the server takes, headers included, in bytes.

@@ -288,7 +288,9 @@ impl ChannelSettler {
         let subject =
             Subject::try_from(ticket.handle.clone().into_bytes()).map_err(|error| error.to_string())?;
         let sent = self.core.consuming.client.publish(subject, word);
-        match timeout_if_slow(self.core.patience, sent).await {
+        // A connection that is down takes words until its queue is full, and then nobody knows for how long not.
+        let patience = if self.core.consuming.is_up() { self.core.patience } else { Duration::ZERO };
+        match timeout_if_slow(patience, sent).await {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(error.to_string()),
             None => Err("the consuming connection to NATS is down".into()),

@@ -93,8 +93,12 @@ impl PullSource {
             let mut came = 0;
             while into.len() < before + want {
                 let Some(message) = self.next_now() else { break };
-                self.take(message, into).await?;
                 came += 1;
+                match self.take(message, into).await {
+                    // What came before it is handed out first; the next fill meets the error again.
+                    Err(_) if into.len() > before => return Ok(()),
+                    taken => taken?,
+                }
             }
             if into.len() > before {
                 return Ok(());
@@ -244,6 +248,8 @@ impl PullSource {
         }
     }
 
+    /// A delivery that was lost on its way counts as an attempt, since the server does not tell; what this process gave back
+    /// does not.
     fn delivery(&self, decoded: Decoded, ack: AckSubject, handle: ByteString) -> Delivery {
         let Decoded { event, attempts, deliveries } = decoded;
         // Nearly every event comes for the first time, and then there is nothing to look up.

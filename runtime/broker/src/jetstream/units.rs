@@ -2,7 +2,8 @@
 //!
 //! A set of several emissions is an atomic batch: all of it is stored or nothing. async-nats has no call for it; the headers below
 //! are the whole protocol. The server stages and syncs each batch for itself, which takes milliseconds however small it is, so
-//! the sets of several deliveries share one.
+//! the sets of several deliveries share one. Measured on a file store: 70 batches of 2 to 100 messages a second one after another,
+//! 400 side by side, where single publishes do 50,000; a Channel that emits one event is two orders of magnitude cheaper.
 
 use async_nats::header;
 use saf_event::EventId;

@@ -63,11 +63,14 @@ struct Filter {
 struct Replay {
     /// Which dead letters; all when absent.
     filter: Filter,
-    /// Most a second, 1 to 10000.
+    /// Most a second.
+    #[schemars(range(min = 1, max = 10000), extend("default" = DEFAULT_RATE_PER_SECOND))]
     rate: u32,
-    /// Stops when the Channels meant have written so many new dead letters here since the start; at least 1.
+    /// Stops when the Channels meant have written so many new dead letters here since the start.
+    #[schemars(range(min = 1), extend("default" = DEFAULT_STOP_AFTER))]
     stop_after: u64,
     /// Most in all, the oldest first; 100000 when absent.
+    #[schemars(range(min = 1, max = 100_000))]
     limit: Option<usize>,
 }
 
@@ -84,7 +87,7 @@ impl Default for Replay {
 
 /// What became of a replay.
 #[derive(Debug, Default, Serialize, JsonSchema)]
-struct Replayed {
+struct ReplayReport {
     /// Handed to their Channels, and removed.
     replayed: usize,
     /// Not handed over; they stay.
@@ -111,7 +114,7 @@ pub(super) fn routes(api: Api) -> Api {
             summary: "Replays the dead letters that match now, oldest first. Answers when it is through; hanging up stops it.",
             parameters: &[],
             body: Some(of::<Replay>),
-            answer: Answer::Json(of::<Replayed>),
+            answer: Answer::Json(of::<ReplayReport>),
         },
     )
     .route(
@@ -171,11 +174,16 @@ fn meant(desk: &Desk, filter: Filter) -> Result<DeadLetterFilter, Problem> {
     })
 }
 
-async fn hand_over(desk: &Desk, ids: &[String], per_second: u32, fuse: &Fuse) -> Result<Replayed, Problem> {
+async fn hand_over(
+    desk: &Desk,
+    ids: &[String],
+    per_second: u32,
+    fuse: &Fuse,
+) -> Result<ReplayReport, Problem> {
     let dead_letters = desk.dead_letters()?;
     let mut pace = interval(Duration::from_secs(1) / per_second);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut done = Replayed::default();
+    let mut done = ReplayReport::default();
     for id in ids {
         pace.tick().await;
         if let Some(reason) = fuse.blown() {

@@ -141,9 +141,8 @@ impl Api {
             "responses": { status: answer, "default": { "$ref": "#/components/responses/Problem" } }
         });
         if let Some(body) = operation.body {
-            let schema = body(&mut self.generator);
             described["requestBody"] =
-                serde_json::json!({ "content": { "application/json": { "schema": schema } } });
+                serde_json::json!({ "content": { "application/json": { "schema": taken(body) } } });
         }
         described
     }
@@ -175,6 +174,12 @@ impl Api {
             }
         }
     }
+}
+
+/// What is read has other needs than what is written: its defaults may be left out.
+fn taken(body: SchemaOf) -> Schema {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    body(&mut settings.for_deserialize().into_generator())
 }
 
 fn names_in(path: &str) -> impl Iterator<Item = &str> {

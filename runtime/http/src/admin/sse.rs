@@ -22,7 +22,7 @@ use crate::admin::desk::Desk;
 
 /// How often a silent stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How often a stream looks whether the listener drains.
+/// How often a stream looks whether the listener drains: its task tracker can be asked, but tells nobody when it is closed.
 const LOOK_MILLIS: u64 = 100;
 /// Bytes of events after which they are handed to the connection, however many more are at hand.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -157,12 +157,13 @@ impl Channel {
         self.attempts.values().sum::<u64>() - self.done()
     }
 
-    /// What it is doing, and what a person told it when that is not the same yet.
+    /// What it is doing, and where a person's switch is taking it.
     fn state(&self) -> String {
         let state = printable(&self.state);
         match (self.switch.as_str(), self.state.as_str()) {
-            ("paused", "paused") | ("running" | "", _) => state,
-            (switch, _) => format!("{state} ({})", printable(switch)),
+            ("running", "paused") => format!("{state} (resuming)"),
+            ("paused", "starting" | "running" | "sick" | "faulted") => format!("{state} (pausing)"),
+            _ => state,
         }
     }
 

@@ -8,7 +8,7 @@ use ureq::http::Method;
 use super::client::{Ask, Client, Patience, Query, Server, encoded};
 use super::item::Item;
 use super::table::{Column, Format, Limit, Out, Output, Row, Sheet, list, read};
-use super::text::{Time, json_line, micros, printable, printable_lines, rfc3339, short, since};
+use super::text::{Time, json_line, micros, printable, printable_lines, short, since};
 use crate::exit::Failure;
 
 const PATH: &str = "/api/v1/dead-letters";
@@ -231,10 +231,14 @@ impl Delete {
             client.ask(&Ask::new(Method::DELETE, &one(id)))?;
             return said(format, &format!("deleted {}", printable(id)), &serde_json::json!({ "deleted": 1 }));
         }
+        #[derive(Deserialize)]
+        struct Deleted {
+            deleted: u64,
+        }
         let query = self.filter.query().with("count", self.count);
-        client.ask(&Ask::new(Method::DELETE, PATH).query(&query))?;
-        let count = self.count.unwrap_or(0);
-        said(format, &format!("deleted {count}"), &serde_json::json!({ "deleted": count }))
+        let raw: Box<RawValue> = client.ask(&Ask::new(Method::DELETE, PATH).query(&query))?.json()?;
+        let Deleted { deleted } = read(&raw)?;
+        said(format, &format!("deleted {deleted}"), &raw)
     }
 }
 
@@ -297,28 +301,31 @@ impl Letter {
             .with("channel", printable(&self.channel))
             .with("outcome", printable(&self.outcome))
             .with("reason", printable_lines(&self.reason))
-            .with("component", short(&self.digest, 12))
+            .with("component", printable(self.digest.get(..12).unwrap_or(&self.digest)))
             .print(out)?;
         out.line(&format!("\nevent of stream {}", printable(&self.stream)))?;
         self.event.sheet().with("data", omitted).print(out)?;
+        let mut before = None;
         for attempt in &self.attempts {
-            attempt.print(out)?;
+            attempt.print(before, out)?;
+            before = Some(attempt);
         }
         out.line(&format!("\nReplay it: saf-runtime dead-letters replay {}", printable(&self.id)))
     }
 }
 
 impl Attempt {
-    fn print(&self, out: &mut Out) -> Result<(), Failure> {
-        let at = match &self.at {
-            Time::Millis(millis) => rfc3339(*millis),
-            text @ Time::Text(_) => text.to_string(),
-        };
+    /// A backtrace that is the one before is not repeated.
+    fn print(&self, before: Option<&Self>, out: &mut Out) -> Result<(), Failure> {
+        let same =
+            self.backtrace.is_some() && before.is_some_and(|before| before.backtrace == self.backtrace);
         out.line(&format!("\nattempt {}", self.number))?;
-        let block = |text: &Option<String>| text.as_deref().map(printable_lines).unwrap_or_default();
+        let block = |text: &Option<String>| {
+            text.as_deref().map(|text| printable_lines(text.trim_matches('\n'))).unwrap_or_default()
+        };
         Sheet::default()
             .with("outcome", printable(&self.outcome))
-            .with("at", at)
+            .with("at", self.at.to_string())
             .with(
                 "used",
                 format!(
@@ -329,7 +336,7 @@ impl Attempt {
                 ),
             )
             .with("reason", block(&self.reason))
-            .with("backtrace", block(&self.backtrace))
+            .with("backtrace", if same { "as before".to_owned() } else { block(&self.backtrace) })
             .with("stderr", block(&self.stderr))
             .print(out)
     }

@@ -39,12 +39,13 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 First steps:
   saf-runtime --config router.toml            run the router
+  saf-runtime send hello '{\"a\": 1}' --wait    post an event, see what becomes of it
   curl -X POST -H 'Content-Type: application/json' \\
        -d '{\"subject\": \"hello\", \"data\": {\"a\": 1}}' http://127.0.0.1:1378/api/event
   saf-runtime check --config router.toml      say what is wrong before running
 
 Every key of the file can be overridden by a variable: SAF__HTTP__LISTEN=127.0.0.1:8080.
-Exit codes: 0 ok, 1 a check failed, 2 usage, 69 server unreachable, 70 a bug, 74 the store failed, 78 bad configuration.";
+Exit codes: 0 ok, 1 a check failed or the router said no, 2 usage, 69 server unreachable, 70 a bug, 74 the store failed, 78 bad configuration.";
 
 /// Where the configuration is.
 #[derive(Clone, Debug, clap::Args)]

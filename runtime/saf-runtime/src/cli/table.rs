@@ -239,7 +239,7 @@ impl Sheet {
         for (name, value) in self.0 {
             for (n, text) in value.lines().enumerate() {
                 let name = if n == 0 { name } else { "" };
-                out.line(&format!("{name:<width$}{GAP}{text}"))?;
+                out.line(format!("{name:<width$}{GAP}{text}").trim_end())?;
             }
         }
         Ok(())

@@ -97,7 +97,8 @@ fn show(message: &Message, format: Format, out: &mut Out) -> Result<u64, Failure
 
 fn line(item: &Item) -> String {
     let subject = short(&item.subject, SUBJECT_CHARS);
-    format!("{}  {:>8}  {subject:<20}  {}", item.time, item.sequence, item.preview())
+    let line = format!("{}  {:>8}  {subject:<20}  {}", item.time, item.sequence, item.preview());
+    line.trim_end().to_owned()
 }
 
 /// What is said about a gap in a stream; `None` for other messages.

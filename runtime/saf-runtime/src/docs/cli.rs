@@ -60,7 +60,10 @@ fn name(argument: &Arg) -> String {
 
 fn what(argument: &Arg) -> String {
     let help = argument.get_long_help().or(argument.get_help()).map(StyledStr::to_string).unwrap_or_default();
-    let mut text = cell(&help);
+    let mut text = cell(&help.replace('<', "&lt;"));
+    if !text.ends_with('.') {
+        text.push('.');
+    }
     let choices: Vec<_> =
         argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
     if argument.get_action().takes_values() && !choices.is_empty() {

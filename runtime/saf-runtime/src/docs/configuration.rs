@@ -88,7 +88,8 @@ impl<'a> Page<'a> {
         }
         if !path.is_empty() && !rows.is_empty() {
             let about = about(schema);
-            write!(self.text, "## `[{path}]`\n\n{about}\n\n").expect("a string");
+            let about = if about.is_empty() { about } else { about + "\n\n" };
+            write!(self.text, "## `[{path}]`\n\n{about}").expect("a string");
             write!(self.text, "| key | value | default | what |\n| --- | --- | --- | --- |\n{rows}\n")
                 .expect("a string");
         }
@@ -126,6 +127,9 @@ impl<'a> Page<'a> {
                 return choices.join(" or ");
             }
             let word = word(name);
+            if definition["description"].is_null() {
+                return word;
+            }
             self.forms.insert(word.clone(), definition);
             return format!("[{word}](#values)");
         }
@@ -170,15 +174,17 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A description, without the heading that the types' docs begin with.
+/// A description, without the heading that the types' docs begin with; a sentence.
 fn about(schema: &Value) -> String {
     let text = schema["description"].as_str().unwrap_or_default();
-    let text = match text.split_once("`: ") {
-        Some((heading, rest)) if heading.starts_with("`[") => rest,
-        _ => text,
-    };
-    let mut chars =
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect::<Vec<_>>().into_iter();
+    let rest = text.strip_prefix("`[").and_then(|text| text.split_once("]`")).map(|(_, rest)| rest);
+    let text = rest.unwrap_or(text).trim_start_matches([':', ';', '.', ' ']);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // `embedded:` and `jetstream:` name the broker that a key is for.
+    if text.starts_with("embedded:") || text.starts_with("jetstream:") {
+        return text;
+    }
+    let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
@@ -193,6 +199,7 @@ fn word(definition: &str) -> String {
     match definition {
         "Span" => "duration".to_owned(),
         "StreamName" => "name".to_owned(),
+        "Start" => "text or number".to_owned(),
         "Filter" => "subject filter".to_owned(),
         other => other.to_lowercase(),
     }

@@ -90,9 +90,7 @@ impl Stage {
         let mut text = "[http]\nlisten = \"127.0.0.1:0\"\nforward_headers = [\"x-*\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
         match &self.nats {
             None => text += "[broker]\nkind = \"embedded\"\npath = \"store\"\n",
-            Some(nats) => {
-                write!(text, "[broker]\nkind = \"jetstream\"\nurl = \"{}\"\n", nats.url()).expect("a string")
-            }
+            Some(nats) => text += &nats.section(),
         }
         write!(text, "[host]\ncache = {:?}\n", shared_cache().display().to_string()).expect("a string");
         text + &self.streams + &self.channels
@@ -190,6 +188,7 @@ impl Router {
         let log = stage.folder.path().join(format!("log-{}.json", fresh()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
         command.arg("--config").arg(&config).envs(stage.env.iter().cloned());
+        command.envs(stage.nats.as_ref().and_then(|nats| nats.user).map(|user| (PASSWORD, user)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("writable"));
         Self { child: command.spawn().expect("starts"), log, ingest: String::new(), admin: String::new() }
     }
@@ -397,6 +396,9 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("bound").port()
 }
 
+/// The environment variable with the password of [`Nats::user`].
+const PASSWORD: &str = "NATS_PASSWORD";
+
 /// A `nats-server` with JetStream.
 pub struct Nats {
     child: Child,
@@ -447,8 +449,13 @@ impl Nats {
     }
 
     pub fn url(&self) -> String {
-        let login = self.user.map(|user| format!("{user}:{user}@")).unwrap_or_default();
-        format!("nats://{login}127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The router's `[broker]`.
+    fn section(&self) -> String {
+        let login = self.user.map(|user| format!("user = {user:?}\npassword = {{ env = {PASSWORD:?} }}\n"));
+        format!("[broker]\nkind = \"jetstream\"\nurl = {:?}\n{}", self.url(), login.unwrap_or_default())
     }
 
     pub fn stop(&mut self) {

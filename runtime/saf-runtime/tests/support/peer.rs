@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use async_nats::jetstream::{self, consumer, stream};
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, ConnectOptions, HeaderMap, Subscriber};
 use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
@@ -22,7 +22,11 @@ pub struct Peer {
 impl Peer {
     pub fn connect(nats: &Nats) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-        let client = runtime.block_on(async_nats::connect(nats.url())).expect("connects");
+        let options = match nats.user {
+            Some(user) => ConnectOptions::with_user_and_password(user.to_owned(), user.to_owned()),
+            None => ConnectOptions::new(),
+        };
+        let client = runtime.block_on(options.connect(nats.url())).expect("connects");
         // It starts a task of its own.
         let jetstream = runtime.block_on(async { jetstream::new(client.clone()) });
         Self { runtime, client, jetstream }

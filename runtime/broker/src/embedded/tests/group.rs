@@ -114,3 +114,24 @@ async fn a_publisher_who_hangs_up_has_stored_his_event() {
     publish(&broker, "a", "last").await;
     assert_eq!(ids(&broker).await, ["first", "hung up", "last"]);
 }
+
+#[tokio::test]
+async fn what_is_stored_together_may_be_larger_than_a_young_logs_segment() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let worker = channel("worker", "a");
+    let config = StreamConfig::default();
+    let plan = plan(config, std::slice::from_ref(&worker));
+    let broker = Embedded::open(folder.path()).expect("opens");
+    broker.prepare(&plan).await.expect("prepares");
+    publish(&broker, "a", "small").await;
+    let mut worker_feed = feed(&broker, &worker).await;
+    let deliveries = take(&mut worker_feed, 1).await;
+    let large = |n: usize| NewEvent { data: vec![7; 1 << 19].into(), ..emission("b", &format!("large-{n}")) };
+    settle(&worker_feed, deliveries, |_| Settlement::Done { emit: (0..20).map(large).collect() }).await;
+    assert_eq!(ids(&broker).await.len(), 21);
+    let segments =
+        super::super::log::segment_paths(&folder.path().join("streams/events/events")).expect("reads");
+    let sizes: Vec<_> =
+        segments.iter().map(|(_, path)| fs::metadata(path).expect("there").len() >> 20).collect();
+    assert_eq!(sizes, [4, 16], "MiB");
+}

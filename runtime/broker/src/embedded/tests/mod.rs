@@ -7,6 +7,7 @@ mod careful;
 mod damage;
 mod faults;
 mod group;
+mod lossy;
 mod model;
 mod once;
 mod readers;

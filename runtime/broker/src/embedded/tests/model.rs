@@ -1,10 +1,11 @@
-//! Random publishing, settling, killing and restarting against a model, under retention by count: nothing acknowledged is lost,
+//! Random publishing, settling, killing, cutting the power and restarting against a model, under retention by count: nothing acknowledged is lost,
 //! nothing settled comes again after it was saved, every emission is there exactly once and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::lossy::Lossy;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ enum Act {
     Retry(u8),
     Release(u8),
     Kill,
+    /// With what decides what was lost.
+    PowerFailure(u64),
     Restart,
 }
 
@@ -30,6 +33,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (1u8..4).prop_map(Act::Retry),
         1 => (1u8..4).prop_map(Act::Release),
         1 => Just(Act::Kill),
+        1 => any::<u64>().prop_map(Act::PowerFailure),
         1 => Just(Act::Restart),
     ];
     prop::collection::vec(act, 1..25)
@@ -64,6 +68,7 @@ impl Model {
 struct Run {
     model: Model,
     folder: TempDir,
+    disk: Arc<Lossy>,
     broker: Embedded,
     feed: Feed,
 }
@@ -75,9 +80,10 @@ fn worker() -> ChannelPlan {
 impl Run {
     async fn start(folder: TempDir, model: Model) -> Self {
         let config = StreamConfig { max_messages: Some(KEPT as u64), ..stream_config() };
-        let broker = open(folder.path(), &plan(config, &[worker()])).await;
+        let disk = Arc::new(Lossy::default());
+        let broker = open_on(folder.path(), &plan(config, &[worker()]), disk.clone()).await;
         let feed = feed(&broker, &worker()).await;
-        Self { model, folder, broker, feed }
+        Self { model, folder, disk, broker, feed }
     }
 
     async fn act(&mut self, act: &Act) {
@@ -123,7 +129,7 @@ impl Run {
                 let deliveries = self.take(*count).await;
                 settle(&self.feed, deliveries, |_| Settlement::Release).await;
             }
-            Act::Kill | Act::Restart => {}
+            Act::Kill | Act::PowerFailure(_) | Act::Restart => {}
         }
     }
 
@@ -151,8 +157,7 @@ impl Run {
     }
 
     /// What is settled lazily may come again after a kill.
-    async fn kill(self) -> Self {
-        let copy = killed(self.folder.path());
+    async fn kill(self, copy: TempDir) -> Self {
         let mut model = self.model;
         model.finished.clear();
         let mut next = Run::start(copy, model).await;
@@ -184,7 +189,7 @@ impl Run {
 
     async fn restart(self) -> Self {
         self.broker.close(HANG).await;
-        let Self { model, folder, broker, feed } = self;
+        let Self { model, folder, broker, feed, .. } = self;
         drop((feed, broker));
         Run::start(folder, model).await
     }
@@ -214,7 +219,14 @@ proptest! {
             let mut run = Run::start(tempfile::tempdir().expect("a temp folder"), Model::default()).await;
             for act in &acts {
                 run = match act {
-                    Act::Kill => run.kill().await,
+                    Act::Kill => {
+                        let copy = killed(run.folder.path());
+                        run.kill(copy).await
+                    }
+                    Act::PowerFailure(chance) => {
+                        let copy = run.disk.power_failure(run.folder.path(), *chance);
+                        run.kill(copy).await
+                    }
                     Act::Restart => run.restart().await,
                     act => {
                         run.act(act).await;
