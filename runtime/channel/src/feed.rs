@@ -138,10 +138,13 @@ impl Feeder {
     }
 
     /// How many to take now. A sick Channel takes one, sees what becomes of it, and takes twice as many each time that something
-    /// was done; otherwise it waits twice as long. So an outage of what its guest depends on costs a dead letter a probe at
+    /// was done; otherwise it waits twice as long, up to the last step of its backoff. So an outage of what its guest depends on costs a dead letter a probe at
     /// most, not the backlog, and a backlog of bad events still comes to its end.
     async fn want(&self, probe: &mut Probe) -> usize {
-        let limit = self.pace.held(&self.build.load().config);
+        let build = self.build.load();
+        let limit = self.pace.held(&build.config);
+        let longest = build.config.backoff(u32::MAX).clamp(FIRST_WAIT, LONGEST_WAIT);
+        drop(build);
         let done = self.counters.outcome(Outcome::Done);
         if !self.attempts.sick() {
             *probe = Probe { budget: 1, wait: FIRST_WAIT, done };
@@ -153,7 +156,7 @@ impl Feeder {
             *probe = Probe { budget: (probe.budget * 2).min(limit), wait: FIRST_WAIT, done };
         } else {
             sleep(jittered(probe.wait)).await;
-            *probe = Probe { budget: 1, wait: (probe.wait * 2).min(LONGEST_WAIT), done };
+            *probe = Probe { budget: 1, wait: (probe.wait * 2).min(longest), done };
         }
         probe.budget
     }

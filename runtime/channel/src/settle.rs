@@ -28,6 +28,41 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What even the broker's dead letters do not take is tried again after this.
 const STUCK_WAIT: Duration = Duration::from_mins(1);
 
+/// What settlements come to once they are stored.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    emissions: u64,
+    dead_letters: u64,
+    released: u64,
+}
+
+impl Tally {
+    fn of<'a>(settlings: impl Iterator<Item = &'a Settling>) -> Self {
+        let mut tally = Self::default();
+        for settling in settlings {
+            match &settling.settlement {
+                Settlement::Done { emit } => tally.emissions += emit.len() as u64,
+                Settlement::Dead(_) => tally.dead_letters += 1,
+                Settlement::Release => tally.released += 1,
+                Settlement::Retry { .. } => {}
+            }
+        }
+        tally
+    }
+}
+
+impl std::ops::Sub for Tally {
+    type Output = Self;
+
+    fn sub(self, rest: Self) -> Self {
+        Self {
+            emissions: self.emissions - rest.emissions,
+            dead_letters: self.dead_letters - rest.dead_letters,
+            released: self.released - rest.released,
+        }
+    }
+}
+
 pub(crate) struct SettleStage {
     pub(crate) channel: ChannelName,
     pub(crate) settler: Arc<dyn Settler>,
@@ -57,12 +92,13 @@ impl SettleStage {
     async fn part(&self, part: Part) {
         let Part { hop, mut batch, observed } = part;
 
-        self.count(&batch);
         let mut wait = FIRST_WAIT;
         loop {
             let before = batch.len();
+            let handed_in = Tally::of(batch.iter());
             let unsettled = self.settler.settle(batch).await;
             hop.release(before - unsettled.len());
+            self.count(handed_in - Tally::of(unsettled.iter().map(|unsettled| &unsettled.settling)));
             if unsettled.is_empty() {
                 return self.observers.send(observed);
             }
@@ -72,16 +108,10 @@ impl SettleStage {
         }
     }
 
-    fn count(&self, batch: &[Settling]) {
-        for settling in batch {
-            let (counter, n) = match &settling.settlement {
-                Settlement::Done { emit } => (&self.counters.emissions, emit.len() as u64),
-                Settlement::Dead(_) => (&self.counters.dead_letters, 1),
-                Settlement::Release => (&self.counters.released, 1),
-                Settlement::Retry { .. } => continue,
-            };
-            counter.fetch_add(n, Ordering::Relaxed);
-        }
+    fn count(&self, settled: Tally) {
+        self.counters.emissions.fetch_add(settled.emissions, Ordering::Relaxed);
+        self.counters.dead_letters.fetch_add(settled.dead_letters, Ordering::Relaxed);
+        self.counters.released.fetch_add(settled.released, Ordering::Relaxed);
     }
 
     /// What to hand in next for a delivery that the broker did not settle.

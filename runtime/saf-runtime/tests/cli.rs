@@ -1,4 +1,5 @@
 //! The commands as a user types them: the binary, its output and its exit codes, against a real router on the embedded store.
+#![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
 
 mod support;
 

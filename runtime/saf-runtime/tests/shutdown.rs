@@ -16,7 +16,9 @@ const GRACE: Duration = Duration::from_secs(30);
 #[test]
 fn a_term_in_the_middle_ends_with_0_and_the_next_start_goes_on() {
     for on in BOTH {
-        let stage = Stage::new(on).channel("echo", "echo", &[SUBJECT], "emit.subjects = [\"echo.>\"]");
+        // What NATS was sending when the router left comes again after the ack wait.
+        let more = "emit.subjects = [\"echo.>\"]\nack_wait = \"5s\"\nlimits.timeout = \"2s\"";
+        let stage = Stage::new(on).channel("echo", "echo", &[SUBJECT], more);
         let mut router = stage.start();
         let storm = Storm::start(&router, EVENTS, Habit::Repeat);
         let mut calls = 0;

@@ -93,6 +93,7 @@ struct Inner {
     expired: u64,
     change: Change,
     saved_cursor: u64,
+    last_picked: u64,
     /// The keeper found something wanted here.
     scouted: u64,
 }

@@ -154,7 +154,7 @@ impl Hander {
 
     async fn fetch(&mut self, sequences: Vec<u64>) -> Result<(), Error> {
         let log = self.stream.log.clone();
-        let read = move || sequences.into_iter().map(|n| Ok((n, log.get(n)?))).collect::<Result<_, Fault>>();
+        let read = move || log.get_all(&sequences);
         self.brought.events = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 mod row;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use super::wanted::Wanted;
 pub(crate) use row::segment_paths;
 
 /// The newest frames kept in memory, in bytes.
-const TAIL_BYTES: usize = 8 << 20;
+const TAIL_BYTES: usize = 16 << 20;
 
 /// What is known to be stored, from elsewhere: less than this is damage, not a torn tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -281,15 +281,36 @@ impl Log {
         if let Some(event) = self.in_memory(sequence) {
             return Ok(Some(event));
         }
+        let frames = self.frames_of(sequence)?;
+        Ok(found(&frames, sequence))
+    }
+
+    /// What was read from a file around a sequence; nothing when it is not there (any more).
+    fn frames_of(&self, sequence: u64) -> Result<Vec<Frame>, Fault> {
         while (self.first()..=self.last()).contains(&sequence) {
             let Some((segment, _)) = self.locate(sequence) else { break };
             match read_from(&segment, segment.place_of(sequence), sequence) {
-                Ok((frames, _)) => return Ok(found(&frames, sequence)),
+                Ok((frames, _)) => return Ok(frames),
                 Err(_) if segment.is_retired() => {}
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(None)
+        Ok(Vec::new())
+    }
+
+    /// Several events, in order of their sequences; neighbours share a read. Blocks.
+    pub(crate) fn get_all(&self, sequences: &[u64]) -> Result<BTreeMap<u64, Option<(u64, Bytes)>>, Fault> {
+        let (mut events, mut frames) = (BTreeMap::new(), Vec::new());
+        for sequence in sequences.iter().copied() {
+            let mut event = found(&frames, sequence).or_else(|| self.in_memory(sequence));
+            if event.is_none() {
+                frames = self.frames_of(sequence)?;
+                event = found(&frames, sequence);
+            }
+            // One small event must not keep all that was read with it.
+            events.insert(sequence, event.map(|(time, record)| (time, Bytes::copy_from_slice(&record))));
+        }
+        Ok(events)
     }
 
     /// The first sequence stored at or after a time, in milliseconds; `last + 1` when there is none. Blocks.

@@ -20,7 +20,7 @@ use super::wanted::{Subjects, Wanted};
 /// How far apart the index' places are, in bytes.
 pub(crate) const STRIDE_BYTES: u64 = 64 << 10;
 /// How much is read at once, in bytes; more for a larger frame.
-pub(crate) const READ_BYTES: usize = 256 << 10;
+pub(crate) const READ_BYTES: usize = 128 << 10;
 
 /// A place in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -142,7 +142,7 @@ impl Client {
     }
 
     async fn more(&mut self) -> Option<()> {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = vec![0; 64 << 10];
         let n = self.stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
         self.unread.extend_from_slice(&buffer[..n]);
         Some(())

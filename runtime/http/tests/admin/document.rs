@@ -113,7 +113,9 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
         assert!(types.contains(&json!(kind)), "{at}: {value} is no {types:?}");
     }
     if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-        values.iter().for_each(|value| fits(document, items, value, &format!("{at}[]")));
+        for value in values {
+            fits(document, items, value, &format!("{at}[]"));
+        }
     }
 }
 

@@ -39,9 +39,9 @@ pub(crate) async fn run(config: Config, places: Places, instruments: Instruments
     let mut signals = Signals::listen().map_err(Failure::internal)?;
     let host = Host::new(&config.host).map_err(|error| Failure::Config(error.to_string()))?;
     let components = load(&config, &host).await?;
-    let Some(broker) = open(&config, &mut signals).await? else { return Ok(()) };
     let plan = config.plan();
-    for note in broker.prepare(&plan).await? {
+    let Some((broker, notes)) = open(&config, &plan, &mut signals).await? else { return Ok(()) };
+    for note in notes {
         match note {
             Note::Done(text) => tracing::info!("{text}"),
             Note::Differs(text) => tracing::warn!("{text}"),
@@ -100,15 +100,28 @@ async fn load(config: &Config, host: &Arc<Host>) -> Result<BTreeMap<ChannelName,
     config.channels.iter().map(component).collect()
 }
 
-/// Opens the broker, however long it takes to come up. `None` when a signal came first.
-async fn open(config: &Config, signals: &mut Signals) -> Result<Option<Shared>, Failure> {
+/// Opens and prepares the broker, however long it takes to come up. `None` when a signal came first.
+async fn open(
+    config: &Config,
+    plan: &saf_broker::Plan,
+    signals: &mut Signals,
+) -> Result<Option<(Shared, Vec<Note>)>, Failure> {
+    let mut opened: Option<Shared> = None;
+    let mut attempt = async || {
+        let broker = match &opened {
+            Some(broker) => broker.clone(),
+            None => opened.insert(saf_broker::open(&config.broker).await?).clone(),
+        };
+        let notes = broker.prepare(plan).await?;
+        Ok::<_, saf_broker::Error>((broker, notes))
+    };
     loop {
-        let opened = tokio::select! {
-            opened = saf_broker::open(&config.broker) => opened,
+        let prepared = tokio::select! {
+            prepared = attempt() => prepared,
             _ = signals.next() => return Ok(None),
         };
-        match opened {
-            Ok(broker) => return Ok(Some(broker)),
+        match prepared {
+            Ok(prepared) => return Ok(Some(prepared)),
             Err(error @ saf_broker::Error::Unavailable(_)) => {
                 tracing::warn!(%error, "waiting for the broker")
             }

@@ -30,6 +30,7 @@ impl Inner {
             expired: 0,
             change: Change::Unsaved,
             saved_cursor: cursor,
+            last_picked: 0,
             scouted: 0,
         }
     }

@@ -15,6 +15,8 @@ use crate::embedded::segment::event_records;
 
 /// How far the lease runs ahead of what was handed out, in sequences.
 const LEASE_EVENTS: u64 = 4096;
+/// From this distance on, in sequences, a Channel's events count as few among many.
+const SPARSE_EVENTS: u64 = 8;
 /// How many bytes of frames in memory are scanned at once.
 const SCAN_BYTES: usize = 256 << 10;
 
@@ -136,7 +138,9 @@ impl Pick<'_> {
                 if self.inner.lease < hit.sequence {
                     return lease_for(hit.sequence);
                 }
-                self.hit(hit);
+                if let Some(step) = self.hit(hit, brought) {
+                    return step;
+                }
                 continue;
             }
             let cursor = self.inner.cursor;
@@ -162,16 +166,44 @@ impl Pick<'_> {
         Step::Wait(self.inner.next_deadline())
     }
 
-    fn hit(&mut self, hit: Hit) {
-        let Some(frame) = self.log.frame_in_memory(hit.sequence) else {
-            // It fell out of memory: from here on the files are read.
-            (self.inner.mode, self.inner.cursor) = (Mode::Behind, hit.sequence);
-            self.inner.hits.clear();
-            return;
+    /// Takes the first place that the writer left; `Some` when its event has to be brought before.
+    fn hit(&mut self, hit: Hit, brought: &mut Brought) -> Option<Step> {
+        let event = match brought.events.remove(&hit.sequence) {
+            Some(brought) => brought,
+            None => match self.log.frame_in_memory(hit.sequence) {
+                Some(frame) => {
+                    let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
+                    Some((frame.head.time, self.own(hit.sequence, record)))
+                }
+                None => return self.fell_out(hit),
+            },
         };
         self.inner.hits.pop_front();
-        let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
-        self.hand_out(hit.sequence, frame.head.time, record);
+        match event {
+            Some((time, record)) => self.hand_out(hit.sequence, time, record),
+            None => self.inner.expired += 1,
+        }
+        None
+    }
+
+    /// The event is in memory no more. A few among many are read one by one, because scanning for them would read everything;
+    /// many among few are scanned.
+    fn fell_out(&mut self, hit: Hit) -> Option<Step> {
+        let hits = &self.inner.hits;
+        let span = hits.back().map_or(0, |last| last.sequence - hit.sequence);
+        if span > SPARSE_EVENTS * hits.len() as u64 {
+            return Some(Step::Fetch(hits.iter().take(self.want).map(|hit| hit.sequence).collect()));
+        }
+        (self.inner.mode, self.inner.cursor) = (Mode::Behind, hit.sequence);
+        self.inner.hits.clear();
+        None
+    }
+
+    /// An event that was picked from among many others is copied: held for a while, it would keep them all in memory.
+    fn own(&mut self, sequence: u64, record: Bytes) -> Bytes {
+        let gap = sequence.saturating_sub(self.inner.last_picked);
+        self.inner.last_picked = sequence;
+        if gap > SPARSE_EVENTS { Bytes::copy_from_slice(&record) } else { record }
     }
 
     /// Picks what matches from the cursor on, and moves the cursor.
@@ -189,7 +221,8 @@ impl Pick<'_> {
                     self.inner.cursor = sequence;
                     return Some(lease_for(sequence));
                 }
-                self.hand_out(sequence, frame.head.time, frame.bytes.slice(range));
+                let record = self.own(sequence, frame.bytes.slice(range));
+                self.hand_out(sequence, frame.head.time, record);
             }
             self.inner.cursor = self.inner.cursor.max(frame.head.next());
         }

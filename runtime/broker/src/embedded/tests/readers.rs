@@ -87,7 +87,7 @@ async fn a_tail_sees_what_comes_and_says_what_it_left_out() {
     assert_eq!(first.id.as_str(), "first");
     // More than the newest frames in memory hold.
     let large = |n: usize| NewEvent { data: vec![0; 3000].into(), ..event("a", &format!("large-{n}")) };
-    for n in 0..6 {
+    for n in 0..14 {
         for stored in broker.publish_all(&events(), (0..500).map(|i| large(n * 500 + i)).collect()).await {
             stored.expect("stored");
         }
@@ -98,7 +98,7 @@ async fn a_tail_sees_what_comes_and_says_what_it_left_out() {
     broker.close(HANG).await;
     let rest =
         tokio::time::timeout(HANG, tail.collect::<Vec<_>>()).await.expect("ends when the store is closed");
-    assert!(rest.len() < 3000);
+    assert!(rest.len() < 7000);
 }
 
 #[tokio::test]
@@ -122,4 +122,26 @@ async fn pages_go_from_a_sequence_or_a_time() {
     let summary = broker.summary(&events()).await.expect("answers");
     assert_eq!((summary.first, summary.last, summary.events), (1, 100, 100));
     assert!(broker.get(&events(), 101).await.is_err());
+}
+
+#[tokio::test]
+async fn a_few_among_many_that_fell_out_of_memory_are_fetched_and_the_consumer_stays_live() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let rare = channel("rare", "rare");
+    let config = StreamConfig { max_bytes: Size(256 << 20), ..stream_config() };
+    let broker = open(folder.path(), &plan(config, std::slice::from_ref(&rare))).await;
+    let mut rare_feed = feed(&broker, &rare).await;
+    assert!(is_idle(&mut rare_feed).await, "live from here on");
+    let large = |n: usize| NewEvent { data: vec![0; 3000].into(), ..event("often", &format!("large-{n}")) };
+    for n in 0..20 {
+        publish(&broker, "rare", &n.to_string()).await;
+        for stored in broker.publish_all(&events(), (0..500).map(|i| large(n * 500 + i)).collect()).await {
+            stored.expect("stored");
+        }
+    }
+    let consumer = broker.stream(&events()).expect("open").roster.find(&rare.channel).expect("there");
+    let deliveries = take(&mut rare_feed, 20).await;
+    let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.event.id.to_string()).collect();
+    assert_eq!(ids, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(consumer.looks_from().map(|(from, _)| from), None, "it never fell behind");
 }
