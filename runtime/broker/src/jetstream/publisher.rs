@@ -1,7 +1,7 @@
 //! Publishing with one subscription for all answers.
 //!
 //! Every publish names `<inbox>.<token>` as its reply; one task reads the inbox and hands each answer to whoever waits in the
-//! slot that the token names. That is 15-25 % faster than a future, a permit and a timer for each (PIPELINE.md). A token holds
+//! slot that the token names. That spares a future, a permit and a timer for each. A token holds
 //! the slot's generation too, so a late answer never answers another publish. Answers that do not come are swept up every
 //! [`SWEEP_MILLIS`]. Deliberately absent: repeating a publish; the caller has the key to do so.
 

@@ -62,7 +62,8 @@ pub(crate) async fn a_tap_that_is_not_read_skips_and_says_how_many(on: On) {
         assert!(sequence > last, "in order");
         (shown, last) = (shown + 1, sequence);
     }
-    // Seldom the sockets hold all of it; then there is nothing to tell.
+    // That something is skipped is not asserted: seen on the embedded broker, about once in five runs nothing was, and nobody
+    // knows why yet.
     assert_eq!(shown + skipped, EVENTS, "{shown} shown, {skipped} skipped");
 }
 
