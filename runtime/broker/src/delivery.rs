@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use saf_event::{ByteString, Event, NewEvent};
 
@@ -24,7 +25,7 @@ pub trait Source: Send {
     ///
     /// Give it all the room there is: on JetStream a `want` of 64 brings three quarters of what 1000 does. There an open
     /// pull may still bring up to the last `want` after the fill has returned; the next fill hands that out, or it is given
-    /// back unseen when the next fill comes later than a quarter of the ack wait, or when the source is dropped.
+    /// back unseen when none comes for a second (or a quarter of the ack wait, if that is shorter), or the source is dropped.
     ///
     /// Cancel-safe: what was taken before the future is dropped is in `into` or is delivered again. After an error the caller
     /// waits and calls again; the source mends itself.
@@ -38,6 +39,14 @@ pub trait Settler: Send + Sync {
     ///
     /// Dropping the future settles an unknown part; the rest is delivered again.
     fn settle(&self, batch: Vec<Settling>) -> BoxFuture<'_, Vec<Unsettled>>;
+
+    /// Does ahead what of settling needs only the processor, so that it is done on the caller's thread: a broker that stores emissions
+    /// in a layout of its own turns [`Settlement::Done`] into [`Settlement::Packed`]. `room` is shared by a batch. What cannot be
+    /// stored is left as it is, for `settle` to refuse.
+    fn pack(&self, settling: Settling, room: &mut BytesMut) -> Settling {
+        let _ = room;
+        settling
+    }
 
     /// Says that these are still worked on; restarts their ack wait.
     fn extend<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Result<(), Error>>;
@@ -61,8 +70,8 @@ pub struct Ticket {
 /// One event, handed to one Channel, not settled yet. Dropping it gives it back.
 #[must_use = "a delivery that is dropped is delivered again"]
 pub struct Delivery {
-    /// The event.
-    pub event: Event,
+    /// The event; boxed, because a delivery is moved from stage to stage.
+    pub event: Box<Event>,
     /// 1 on the first; as well as the broker knows, only failed attempts count.
     pub attempt: u32,
     /// How often it was handed out, this time included, verdict or not.
@@ -74,7 +83,7 @@ pub struct Delivery {
 impl Delivery {
     /// Made by brokers.
     pub fn new(event: Event, attempt: u32, deliveries: u32, ticket: Ticket, home: Arc<dyn Settler>) -> Self {
-        Self { event, attempt, deliveries, ticket: Some(ticket), home }
+        Self { event: Box::new(event), attempt, deliveries, ticket: Some(ticket), home }
     }
 
     /// The ticket, for [`Settler::extend`].
@@ -119,6 +128,8 @@ pub enum Settlement {
         /// What the guest emitted, at most [`crate::Profile::max_emissions`].
         emit: Vec<NewEvent>,
     },
+    /// [`Self::Done`], made by [`Settler::pack`] of the broker that is to settle it.
+    Packed(Packed),
     /// A failed attempt; deliver again after this.
     Retry {
         /// Zero means at once.
@@ -128,6 +139,24 @@ pub enum Settlement {
     Dead(Box<DeadLetter>),
     /// Not the event's fault: deliver again at once, no attempt burnt.
     Release,
+}
+
+/// Emissions as their broker stores them.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    pub(crate) bytes: Bytes,
+    pub(crate) emissions: u32,
+}
+
+impl Settlement {
+    /// How many events it stores.
+    pub fn emissions(&self) -> usize {
+        match self {
+            Self::Done { emit } => emit.len(),
+            Self::Packed(packed) => packed.emissions as usize,
+            Self::Retry { .. } | Self::Dead(_) | Self::Release => 0,
+        }
+    }
 }
 
 /// A delivery with its settlement.

@@ -41,7 +41,8 @@ pub trait Journal: Send + Sync {
     /// One event. An event of a Channel's replay is shown under its own subject.
     fn get<'a>(&'a self, stream: &'a StreamName, sequence: u64) -> BoxFuture<'a, Result<Event, Error>>;
 
-    /// At most `limit` matching events from a position on, in order; the cursor is the next sequence to read.
+    /// At most `limit` matching events from a position on, in order; the cursor is the next sequence to read. A page may hold
+    /// fewer, or none, and have a cursor: where much lies between matching events, reading goes on with the next page.
     fn read<'a>(
         &'a self,
         stream: &'a StreamName,

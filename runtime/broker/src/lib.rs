@@ -14,6 +14,7 @@
 mod config;
 mod dead_letter;
 mod delivery;
+mod detail;
 pub mod embedded;
 mod error;
 #[cfg(feature = "jetstream")]
@@ -31,7 +32,7 @@ use tokio::sync::watch;
 
 pub use config::{Config, Discard, Kind, Storage, StreamConfig, Tls};
 pub use dead_letter::{Attempt, DeadLetter, DeadLetterFilter, DeadLetters, StoredDeadLetter};
-pub use delivery::{Delivery, Feed, Lag, Settlement, Settler, Settling, Source, Ticket, Unsettled};
+pub use delivery::{Delivery, Feed, Lag, Packed, Settlement, Settler, Settling, Source, Ticket, Unsettled};
 pub use error::{Error, PublishError, Refusal, SettleError};
 pub use journal::{From, Journal, Page, Summary, Tail, Tailed};
 pub use plan::{ChannelPlan, Note, Order, Plan, Start, StreamPlan};

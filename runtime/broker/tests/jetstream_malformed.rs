@@ -170,7 +170,7 @@ async fn headers_of_sixty_kilobytes_come_through_and_into_a_dead_letter() {
             attempts: vec![],
         };
         consumer.settle_one(delivery, saf_broker::Settlement::Dead(Box::new(letter))).await;
-        assert_eq!(dead(&broker).await.remove(0).event, event);
+        assert_eq!(dead(&broker).await.remove(0).event, *event);
         assert_eq!(stored(&broker).await.len(), 1);
     })
     .await;

@@ -35,7 +35,9 @@ pub struct Config {
     pub ack_wait: Span,
     /// Most events out at once over every replica, those that wait for a retry included.
     pub max_ack_pending: usize,
-    /// Retention by size and count stops at this Channel's oldest unsettled event; the broker's habit when absent.
+    /// embedded: retention by size and count stops at this Channel's oldest unsettled event, and a full stream answers 507; `true`
+    /// when absent. jetstream: has no effect and warns when `true`; the stream's limits remove the oldest events whether they
+    /// were handled or not (`discard = "old"`) or refuse new ones (`"new"`), and what was removed unhandled degrades `/readyz`.
     pub retain: Option<bool>,
     /// Longest chain of emissions that this Channel adds to; a longer one is a loop and becomes a dead letter.
     pub max_hops: u16,

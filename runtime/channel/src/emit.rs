@@ -1,6 +1,9 @@
 //! From what a guest returned to what is stored: checks the allow-list, subjects, headers and sizes, and adds what only the
 //! router may say: lineage, trace context, derived ids. A guest's mistake here fails its attempt; nothing is stored of it.
 
+use std::fmt::Write as _;
+
+use arrayvec::ArrayString;
 use saf_broker::Profile;
 use saf_event::{
     ByteString, ChannelName, Dedupe, Event, EventId, Headers, Lineage, NewEvent, Position, Subject,
@@ -9,6 +12,9 @@ use saf_event::{
 use saf_host::Emission;
 
 use crate::Config;
+
+/// Longest derived id, in bytes: two names of 32, two numbers of 20, three colons.
+const MAX_DERIVED_ID_BYTES: usize = 107;
 
 /// Why emissions are not acceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +89,7 @@ impl Emitter {
         for (name, value) in emission.headers {
             headers.push(name, value).map_err(|error| format!("emission {n}: {error}"))?;
         }
-        headers.set("traceparent", trace.child().to_string());
+        headers.set("traceparent", trace.child().header());
         let content_type = emission.content_type.map(ByteString::from);
         if let Some(text) = &content_type
             && (text.is_empty() || text.len() > saf_event::MAX_ID_BYTES || text.chars().any(char::is_control))
@@ -118,8 +124,10 @@ impl Emitter {
 
     /// The same for every attempt, so that readers can tell repetitions too.
     fn derived_id(&self, config: &Config, parent: &Event, n: usize) -> EventId {
-        let text = format!("{}:{}:{}:{n}", config.stream, parent.sequence, self.channel);
-        EventId::parse(text).unwrap_or_else(EventId::generate)
+        let mut text = ArrayString::<MAX_DERIVED_ID_BYTES>::new();
+        // Two names, two numbers and three colons: it fits.
+        let _ = write!(text, "{}:{}:{}:{n}", config.stream, parent.sequence, self.channel);
+        EventId::parse(&*text).unwrap_or_else(EventId::generate)
     }
 }
 

@@ -11,6 +11,9 @@ use saf_broker::{Delivery, Ticket};
 use slab::Slab;
 use tokio::sync::Notify;
 
+/// Of the limit, what has to be free before more is taken.
+const ROOM_DIVISOR: usize = 8;
+
 /// Everything one Channel holds in this process.
 #[derive(Default)]
 pub(crate) struct Held {
@@ -41,13 +44,15 @@ impl Held {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Waits until fewer than `limit` are held; says how many more may be taken, at least 1. Cancel-safe.
+    /// Waits until there is room for a fair share of `limit`, at least 1; says for how many. Taking each place as it becomes
+    /// free would make every batch from here to the disk as small as the last one. Cancel-safe.
     pub(crate) async fn room(&self, limit: usize) -> usize {
+        let share = (limit / ROOM_DIVISOR).max(1);
         loop {
             let freed = self.freed.notified();
             match limit.saturating_sub(self.count()) {
-                0 => freed.await,
-                room => return room,
+                room if room >= share => return room,
+                _ => freed.await,
             }
         }
     }

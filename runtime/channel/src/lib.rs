@@ -135,6 +135,7 @@ impl Channel {
 
         let worker = Arc::new(Worker {
             build: build.clone(),
+            settler: feed.settler.clone(),
             emitter: Emitter { channel: name.clone(), profile: deps.broker.profile() },
             attempts: attempts.clone(),
             pace: pace.clone(),

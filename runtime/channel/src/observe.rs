@@ -51,7 +51,7 @@ pub enum Next {
 impl From<&Settlement> for Next {
     fn from(settlement: &Settlement) -> Self {
         match settlement {
-            Settlement::Done { .. } => Self::Done,
+            Settlement::Done { .. } | Settlement::Packed(_) => Self::Done,
             Settlement::Retry { after } => Self::Retry(after.as_millis() as u64),
             Settlement::Dead(_) => Self::DeadLetter,
             Settlement::Release => Self::Released,
@@ -94,10 +94,6 @@ impl Observed {
         reason: Option<String>,
     ) -> Self {
         let (delivery, settlement) = (&settling.delivery, &settling.settlement);
-        let emissions = match settlement {
-            Settlement::Done { emit } => emit.len(),
-            Settlement::Retry { .. } | Settlement::Dead(_) | Settlement::Release => 0,
-        };
         Self {
             channel: channel.clone(),
             sequence: delivery.event.sequence,
@@ -107,7 +103,7 @@ impl Observed {
             next: settlement.into(),
             micros: usage.micros,
             fuel: usage.fuel,
-            emissions,
+            emissions: settlement.emissions(),
             reason,
         }
     }

@@ -1,5 +1,5 @@
 //! How many events to take at once. A batch saves thread hops where guests are quick, and makes events wait for each other
-//! where they are slow; so a hop holds about a quarter of a millisecond of work, and no more is held than finishes well within the ack wait.
+//! where they are slow; so a hop holds about a millisecond of work, and no more is held than finishes well within the ack wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::Config;
 /// More gains nothing, even for a guest that takes a microsecond.
 const MAX_HOP_EVENTS: u64 = 256;
 /// What a hop should take of one worker's time.
-const HOP_TARGET_NANOS: u64 = 250_000;
+const HOP_TARGET_NANOS: u64 = 1_000_000;
 /// Most events held, whatever the speed: at 150,000 events a second this covers 27 ms of settling.
 const MAX_HELD_EVENTS: u64 = 4096;
 /// Of the ack wait, what may lie between the taking of an event and its settlement.
@@ -61,9 +61,9 @@ mod tests {
         let config = Config { concurrency: 4, max_ack_pending: 1_000, ..Config::default() };
         let cases = [
             (0, 1, 8),
-            (1, 250, 1_000),
-            (2, 125, 1_000),
-            (100, 2, 1_000),
+            (1, 256, 1_000),
+            (10, 100, 1_000),
+            (100, 10, 1_000),
             (50_000, 1, 600),
             (5_000_000, 1, 4),
         ];

@@ -40,11 +40,11 @@ impl Tally {
     fn of<'a>(settlings: impl Iterator<Item = &'a Settling>) -> Self {
         let mut tally = Self::default();
         for settling in settlings {
+            tally.emissions += settling.settlement.emissions() as u64;
             match &settling.settlement {
-                Settlement::Done { emit } => tally.emissions += emit.len() as u64,
                 Settlement::Dead(_) => tally.dead_letters += 1,
                 Settlement::Release => tally.released += 1,
-                Settlement::Retry { .. } => {}
+                Settlement::Done { .. } | Settlement::Packed(_) | Settlement::Retry { .. } => {}
             }
         }
         tally
@@ -130,7 +130,7 @@ impl SettleStage {
             SettleError::Refused(refusal) => refusal.to_string(),
         };
         let Settling { delivery, settlement } = settling;
-        if !matches!(settlement, Settlement::Done { .. }) {
+        if !matches!(settlement, Settlement::Done { .. } | Settlement::Packed(_)) {
             tracing::error!(%channel, sequence, reason, "the broker refuses to settle; trying again in a minute");
             return delivery.into(Settlement::Retry { after: STUCK_WAIT });
         }

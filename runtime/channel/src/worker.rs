@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use saf_broker::{Attempt, Delivery, Settlement, Settling};
+use bytes::BytesMut;
+use saf_broker::{Attempt, Delivery, Settlement, Settler, Settling};
 use saf_event::{NewEvent, Outcome, TraceContext, unix_millis};
 use saf_host::{Call, Fault, Lease, Usage, Verdict};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -36,10 +37,17 @@ pub(crate) struct Part {
     pub(crate) observed: Vec<Observed>,
 }
 
+impl Part {
+    fn of(hop: &Arc<Hop>, deliveries: usize) -> Self {
+        Self { hop: hop.clone(), batch: Vec::with_capacity(deliveries), observed: Vec::new() }
+    }
+}
+
 /// What the workers of a Channel share.
 pub(crate) struct Worker {
     pub(crate) build: Arc<ArcSwap<Build>>,
     pub(crate) emitter: Emitter,
+    pub(crate) settler: Arc<dyn Settler>,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) pace: Arc<Pace>,
     pub(crate) counters: Arc<Counters>,
@@ -67,12 +75,14 @@ impl Worker {
     async fn hop(&self, work: Work) -> Option<()> {
         let build = self.build.load_full();
         let Work { hop, deliveries } = work;
-        let mut part =
-            Part { hop: hop.clone(), batch: Vec::with_capacity(deliveries.len()), observed: Vec::new() };
+        let mut part = Part::of(&hop, deliveries.len());
+        let mut room = BytesMut::new();
         let mut lease = None;
         let (mut events, mut micros, mut unflushed) = (0, 0, 0);
+        // Asking takes a lock that all workers share, so it is asked when time has passed, not for every event.
+        let mut stopping = self.stop.is_cancelled();
         for delivery in deliveries {
-            if self.stop.is_cancelled() {
+            if stopping {
                 part.batch.push(delivery.into(Settlement::Release));
                 continue;
             }
@@ -80,16 +90,15 @@ impl Worker {
                 part.batch.push(delivery.into(Settlement::Release));
                 continue;
             };
-            let at = unix_millis();
             let (call, kept) = instance.call(&delivery.event, delivery.attempt).await;
             lease = kept;
             (events, micros, unflushed) =
                 (events + 1, micros + call.usage.micros, unflushed + call.usage.micros);
-            self.judge(&build, delivery, call, at, &mut part);
+            self.judge(&build, delivery, call, &mut part, &mut room);
             if unflushed >= FLUSH_MICROS {
                 unflushed = 0;
-                let next = Part { hop: hop.clone(), batch: Vec::new(), observed: Vec::new() };
-                self.send(std::mem::replace(&mut part, next)).await?;
+                stopping = self.stop.is_cancelled();
+                self.send(std::mem::replace(&mut part, Part::of(&hop, 0))).await?;
             }
         }
         drop(lease);
@@ -120,12 +129,12 @@ impl Worker {
     }
 
     /// From what the guest did to what becomes of the event.
-    fn judge(&self, build: &Build, delivery: Delivery, call: Call, at: u64, part: &mut Part) {
+    fn judge(&self, build: &Build, delivery: Delivery, call: Call, part: &mut Part, room: &mut BytesMut) {
         let (config, usage) = (&build.config, call.usage);
         let outcome = call.verdict.outcome();
         let report = match call.verdict {
             Verdict::Done(emissions) => match self.emitter.events(config, &delivery.event, emissions) {
-                Ok(emit) => return self.done(delivery, emit, &usage, part),
+                Ok(emit) => return self.done(delivery, emit, &usage, part, room),
                 Err(Refused::Output(reason)) => Report::new(Ask::Backoff, reason).of(Outcome::Output),
                 Err(Refused::Loop(reason)) => Report::new(Ask::Never, reason).of(Outcome::Output),
             },
@@ -139,10 +148,17 @@ impl Worker {
             | Verdict::Memory(fault)
             | Verdict::Output(fault) => Report::fault(fault).of(outcome),
         };
-        self.failed(build, delivery, report, &usage, at, part);
+        self.failed(build, delivery, report, &usage, part);
     }
 
-    fn done(&self, delivery: Delivery, emit: Vec<NewEvent>, usage: &Usage, part: &mut Part) {
+    fn done(
+        &self,
+        delivery: Delivery,
+        emit: Vec<NewEvent>,
+        usage: &Usage,
+        part: &mut Part,
+        room: &mut BytesMut,
+    ) {
         self.attempts.done(delivery.event.sequence);
         self.counters.count(Outcome::Done, usage);
         self.timings.record(Outcome::Done, usage);
@@ -159,18 +175,13 @@ impl Worker {
                 "attempt"
             );
         }
-        self.settle(part, delivery.into(Settlement::Done { emit }), Outcome::Done, usage, None);
+        let settling = delivery.into(Settlement::Done { emit });
+        let settling = self.settler.pack(settling, room);
+        self.settle(part, settling, Outcome::Done, usage, None);
     }
 
-    fn failed(
-        &self,
-        build: &Build,
-        delivery: Delivery,
-        report: Report,
-        usage: &Usage,
-        at: u64,
-        part: &mut Part,
-    ) {
+    fn failed(&self, build: &Build, delivery: Delivery, report: Report, usage: &Usage, part: &mut Part) {
+        let at = unix_millis().saturating_sub(usage.micros / 1_000);
         let Report { ask, outcome, reason, backtrace, stderr } = report;
         let (sequence, number) = (delivery.event.sequence, delivery.attempt);
         self.counters.count(outcome, usage);

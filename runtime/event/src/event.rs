@@ -14,17 +14,19 @@ use crate::{Headers, MAX_ID_BYTES, StreamName, Subject};
 pub struct EventId(ByteString);
 
 impl EventId {
-    /// A fresh, time-ordered id (UUID version 7).
+    /// A fresh id (UUID version 7): ordered by time to the millisecond. Ordering within it would take a lock that all threads share.
     pub fn generate() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = uuid::Timestamp::from_unix(uuid::NoContext, now.as_secs(), now.subsec_nanos());
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        let text = uuid::Uuid::new_v7(now).hyphenated().encode_lower(&mut text);
         Self(ByteString::from(&*text))
     }
 
     /// `None` when empty, longer than [`MAX_ID_BYTES`], or holding a control character.
     pub fn parse(text: impl Into<ByteString>) -> Option<Self> {
         let text = text.into();
-        let valid = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control);
+        let valid = !text.is_empty() && text.len() <= MAX_ID_BYTES && is_printable(&text);
         valid.then_some(Self(text))
     }
 
@@ -38,6 +40,11 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Nearly every id is plain ASCII, which is quick to see.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| (b' '..=b'~').contains(&b)) || !text.chars().any(char::is_control)
 }
 
 /// A place in a stream; written `events:12`.

@@ -1,8 +1,10 @@
 //! Names of streams and Channels. Both become parts of NATS subjects, consumer names and file names, hence the small alphabet.
+//! They are copied with every emission's lineage, hence kept inline: a count that all guest threads share would be the dearest
+//! part of it.
 
 use std::fmt;
 
-use bytestring::ByteString;
+use arrayvec::ArrayString;
 
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,10 +13,16 @@ pub struct NameError {
     name: String,
 }
 
-fn parse(text: &str) -> Result<ByteString, NameError> {
-    let valid = (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if valid { Ok(text.into()) } else { Err(NameError { name: text.into() }) }
+/// Longest name, in bytes.
+const MAX_NAME_BYTES: usize = 32;
+
+fn parse(text: &str) -> Result<ArrayString<MAX_NAME_BYTES>, NameError> {
+    let valid =
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    match ArrayString::from(text) {
+        Ok(name) if valid => Ok(name),
+        _ => Err(NameError { name: text.into() }),
+    }
 }
 
 macro_rules! name {
@@ -22,7 +30,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
         #[serde(transparent)]
-        pub struct $name(ByteString);
+        pub struct $name(ArrayString<MAX_NAME_BYTES>);
 
         impl $name {
             /// 1 to 32 of `a-z`, `0-9` and `-`.
@@ -62,11 +70,11 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a stream. Cheap to clone.
+    /// The name of a stream.
     StreamName
 }
 name! {
-    /// The name of a Channel. Cheap to clone.
+    /// The name of a Channel.
     ChannelName
 }
 

@@ -32,13 +32,11 @@ impl Subject {
     pub fn parse(text: impl Into<ByteString>) -> Result<Self, SubjectError> {
         let text = text.into();
         check(&text)?;
-        for token in text.split('.') {
-            if token.is_empty() {
-                return Err(SubjectError::EmptyToken(text.to_string()));
-            }
-            if let Some(wildcard) = token.chars().find(|c| matches!(c, '*' | '>')) {
-                return Err(SubjectError::Character(text.to_string(), wildcard));
-            }
+        if has_empty_token(&text) {
+            return Err(SubjectError::EmptyToken(text.to_string()));
+        }
+        if let Some(wildcard) = text.bytes().find(|b| matches!(b, b'*' | b'>')) {
+            return Err(SubjectError::Character(text.to_string(), wildcard.into()));
         }
         Ok(Self(text))
     }
@@ -155,10 +153,20 @@ fn check(text: &str) -> Result<(), SubjectError> {
     if text.starts_with('$') {
         return Err(SubjectError::Reserved(text.into()));
     }
+    // Nearly every subject is plain ASCII, which is quick to see.
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
     match text.chars().find(|c| c.is_whitespace() || c.is_control()) {
         Some(c) => Err(SubjectError::Character(text.into(), c)),
         None => Ok(()),
     }
+}
+
+fn has_empty_token(text: &str) -> bool {
+    let mut before = b'.';
+    let doubled = text.bytes().any(|byte| std::mem::replace(&mut before, byte) == b'.' && byte == b'.');
+    doubled || before == b'.'
 }
 
 #[cfg(test)]

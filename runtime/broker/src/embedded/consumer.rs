@@ -6,11 +6,12 @@
 //! *behind* and scans on by itself. In memory; `snapshot` says what is kept. No files here, and no waiting.
 
 mod inner;
+mod ledger;
 mod pick;
 mod snapshot;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use saf_event::ChannelName;
 use tokio::sync::Notify;
 
+use ledger::Ledger;
 pub(crate) use pick::{Brought, Picked, Step};
 
 use super::fault::Fault;
@@ -84,7 +86,7 @@ struct Inner {
     mode: Mode,
     hits: VecDeque<Hit>,
     ahead: BTreeSet<u64>,
-    pending: BTreeMap<u64, Pending>,
+    pending: Ledger,
     out: usize,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     ready: BTreeSet<u64>,
@@ -131,6 +133,8 @@ struct Pending {
     phase: Phase,
     /// Its entry in the heap.
     queued: Option<Instant>,
+    /// Its settlement stands in a frame that is being written.
+    claimed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,9 +241,27 @@ impl Consumer {
         self.wake.notify_one();
     }
 
+    /// For the writer, before it writes settlements: which of them are the first of their event.
+    pub(crate) fn claim(&self, sequences: impl Iterator<Item = u64>) -> Vec<bool> {
+        let mut inner = self.lock();
+        let mut first = |sequence| match inner.pending.get_mut(sequence) {
+            Some(pending) => !std::mem::replace(&mut pending.claimed, true),
+            None => false,
+        };
+        sequences.map(&mut first).collect()
+    }
+
+    /// For the writer: it did not write this one after all.
+    pub(crate) fn disclaim(&self, sequence: u64) {
+        if let Some(pending) = self.lock().pending.get_mut(sequence) {
+            pending.claimed = false;
+        }
+    }
+
     /// Whether a delivery's event is settled already.
+    #[cfg(test)]
     pub(crate) fn is_settled(&self, sequence: u64) -> bool {
-        !self.lock().pending.contains_key(&sequence)
+        self.lock().pending.get(sequence).is_none()
     }
 
     /// Whether the scan has passed a sequence.
@@ -248,12 +270,14 @@ impl Consumer {
         sequence < self.lock().effective(0)
     }
 
-    /// The event is handled.
-    pub(crate) fn done(&self, sequence: u64) {
+    /// These events are handled.
+    pub(crate) fn done(&self, sequences: &[u64]) {
         let mut inner = self.lock();
         let was_full = inner.is_full() || inner.careful.is_some();
-        inner.remove(sequence);
-        inner.verdict(sequence);
+        for sequence in sequences {
+            inner.remove(*sequence);
+            inner.verdict(*sequence);
+        }
         drop(inner);
         if was_full {
             self.wake.notify_one();

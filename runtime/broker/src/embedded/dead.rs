@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use saf_event::{Event, StreamName};
 
 use super::append::{Appender, Hold};
@@ -19,12 +19,12 @@ use super::file::Disk;
 use super::frame::{Builder, Frame};
 use super::log::{Depth, Evidence, Log};
 use super::marks::{Mark, Marks};
-use super::queue::{Queue, Settles, Stored, Unit};
+use super::queue::{Queue, Stored, Unit};
 use super::record::{self, Record, letter};
 use super::spare::Workshop;
 use super::vitals::Vitals;
-use super::writer::{Configured, Follower, Writer};
-use crate::{Attempt, DeadLetter, Error, Refusal, SettleError, StoredDeadLetter};
+use super::writer::{Configured, Follower, Settles, Writer};
+use crate::{Attempt, DeadLetter, Error, Refusal, SettleError, StoredDeadLetter, detail};
 
 /// Longest text of a dead letter's details, in bytes; longer ones are cut.
 const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -114,17 +114,17 @@ impl Dead {
 
     /// What stores a letter.
     pub(crate) fn unit(&self, event: &Event, letter: &DeadLetter) -> Result<Unit, Refusal> {
-        let mut bytes = Vec::new();
+        let mut bytes = BytesMut::new();
         letter::encode(event, &clipped(letter), &mut bytes)?;
         let key = key(&self.keys, letter.channel.as_str(), event.sequence, event.time);
-        Ok(Unit { bytes, records: 1, events: 1, key: Some(key), settles: None })
+        Ok(Unit { bytes: bytes.freeze(), records: 1, events: 1, key: Some(key) })
     }
 
     /// Removes a letter that is there. The caller has the turn.
     pub(crate) async fn delete(&self, letter: u64) -> Result<(), Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = BytesMut::new();
         record::encode_deleted(letter, &mut bytes);
-        let unit = Unit { bytes, records: 1, events: 1, key: None, settles: None };
+        let unit = Unit { bytes: bytes.freeze(), records: 1, events: 1, key: None };
         match self.queue.submit(unit).await {
             Stored::At(sequence) | Stored::Duplicate(sequence) => {
                 self.index.bury([letter, sequence]);
@@ -178,7 +178,7 @@ fn stored(stream: &StreamName, sequence: u64, time: u64, record: &Bytes) -> Opti
 
 /// The deletion that a crash kept from being stored, before the writer runs.
 fn delete_now(appender: &mut Appender, letter: u64) -> Result<u64, Fault> {
-    let mut bytes = Vec::new();
+    let mut bytes = BytesMut::new();
     record::encode_deleted(letter, &mut bytes);
     let mut builder = Builder::default();
     builder.push(&bytes, 1, 1);
@@ -194,7 +194,7 @@ fn clipped(letter: &DeadLetter) -> DeadLetter {
     let start = letter.attempts.len().saturating_sub(ATTEMPTS_MAX);
     let attempt = |attempt: &Attempt| Attempt {
         reason: attempt.reason.as_deref().map(clip),
-        backtrace: attempt.backtrace.as_deref().map(clip),
+        backtrace: attempt.backtrace.as_deref().map(|text| detail::fit_backtrace(text, TEXT_BYTES_MAX)),
         stderr: attempt.stderr.as_deref().map(clip),
         ..attempt.clone()
     };
@@ -206,7 +206,7 @@ fn clipped(letter: &DeadLetter) -> DeadLetter {
 }
 
 fn clip(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+    detail::cut(text, TEXT_BYTES_MAX)
 }
 
 /// What became of a letter, for the one who settles.

@@ -9,10 +9,9 @@ use super::fault::Fault;
 use super::frame::Frame;
 use super::log::Log;
 use super::marks::Marks;
-use super::queue::Settles;
 use super::roster::{Roster, Router};
 use super::vitals::Vitals;
-use super::writer::{Configured, Follower};
+use super::writer::{Configured, Follower, Settles};
 
 /// The follower of the events' writer.
 pub(crate) struct Dispatcher {
@@ -39,8 +38,8 @@ impl Follower for Dispatcher {
     }
 
     fn stored(&mut self, frame: &Frame, settled: &[Settles]) {
-        for Settles { consumer, sequence } in settled {
-            consumer.done(*sequence);
+        for Settles { consumer, sequences } in settled {
+            consumer.done(sequences);
         }
         self.applied.store(frame.head.next() - 1, Ordering::SeqCst);
     }

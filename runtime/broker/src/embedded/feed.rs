@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use saf_event::{ByteString, NewEvent};
@@ -12,16 +13,18 @@ use saf_event::{ByteString, NewEvent};
 use super::consumer::{Brought, Consumer, Handed, Picked, Step};
 use super::fault::Fault;
 use super::log::Hint;
-use super::queue::{Settles, Stored, Unit};
+use super::queue::{Settled, Stored, Unit};
 use super::stream::Stream;
 use super::{MAX_EMISSIONS, MAX_EVENT_BYTES, dead, record};
 use crate::{
-    ChannelPlan, Delivery, Error, Feed, Lag, Refusal, SettleError, Settlement, Settler, Settling, Source,
-    Ticket, Unsettled,
+    ChannelPlan, Delivery, Error, Feed, Lag, Packed, Refusal, SettleError, Settlement, Settler, Settling,
+    Source, Ticket, Unsettled,
 };
 
 /// How long frames that were read ahead are kept while nothing is taken.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(1);
+/// What packed emissions share, in bytes: one allocation for many.
+const ROOM_BYTES: usize = 64 << 10;
 
 /// Opens a feed on a consumer that `prepare` made.
 pub(crate) fn open(stream: &Arc<Stream>, channel: &ChannelPlan) -> Result<Feed, Error> {
@@ -211,6 +214,23 @@ impl Settler for Taker {
         self.settle_all(batch).boxed()
     }
 
+    fn pack(&self, settling: Settling, room: &mut BytesMut) -> Settling {
+        let (Settlement::Done { emit }, Some(ticket)) = (&settling.settlement, settling.delivery.ticket())
+        else {
+            return settling;
+        };
+        if emit.is_empty() {
+            return settling;
+        }
+        if room.capacity() < ROOM_BYTES / 8 {
+            *room = BytesMut::with_capacity(ROOM_BYTES);
+        }
+        match self.encode(ticket.sequence, emit, room) {
+            Ok(packed) => Settling { settlement: Settlement::Packed(packed), ..settling },
+            Err(_) => settling,
+        }
+    }
+
     fn extend<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Result<(), Error>> {
         let now = Instant::now();
         for ticket in tickets {
@@ -228,10 +248,16 @@ impl Settler for Taker {
     }
 }
 
-/// What has to be stored before a delivery is settled.
+/// What becomes of a delivery when it is settled.
 enum Owed {
-    Emissions,
-    Letter,
+    /// Nothing has to be stored.
+    Done(u64),
+    /// It was given back.
+    Nothing,
+    /// Its emissions have to be stored with its settlement.
+    Emissions(Settled),
+    /// Its dead letter has to be stored first.
+    Letter(Unit),
 }
 
 impl Taker {
@@ -242,91 +268,104 @@ impl Taker {
             return batch.into_iter().map(|settling| Unsettled { settling, error: error.clone() }).collect();
         }
         let now = Instant::now();
+        let mut done = Vec::with_capacity(batch.len());
         let (mut emitting, mut emissions) = (Vec::new(), Vec::new());
         let (mut dying, mut letters) = (Vec::new(), Vec::new());
         for settling in batch {
             match self.begin(&settling, now) {
-                Ok(None) => finish(settling),
-                Ok(Some((Owed::Emissions, unit))) => {
-                    emitting.push(settling);
-                    emissions.push(unit);
+                Ok(Owed::Nothing) => finish(settling),
+                Ok(Owed::Done(sequence)) => {
+                    done.push(sequence);
+                    finish(settling);
                 }
-                Ok(Some((Owed::Letter, unit))) => {
+                Ok(Owed::Emissions(settled)) => {
+                    emitting.push(settling);
+                    emissions.push(settled);
+                }
+                Ok(Owed::Letter(unit)) => {
                     dying.push(settling);
                     letters.push(unit);
                 }
                 Err(refusal) => unsettled.push(Unsettled { settling, error: refusal.into() }),
             }
         }
+        if !done.is_empty() {
+            self.consumer.done(&done);
+        }
         if !letters.is_empty() {
             let stored = self.stream.dead.queue.submit_all(letters).await;
-            self.conclude(dying, stored.into_iter().map(dead::settled), &mut unsettled);
+            let dead = conclude(dying, stored.into_iter().map(dead::settled), &mut unsettled);
+            self.consumer.done(&dead);
         }
         if !emissions.is_empty() {
-            let stored = self.stream.queue.submit_all(emissions).await;
-            self.conclude(emitting, stored.into_iter().map(emitted), &mut unsettled);
+            let stored = self.stream.queue.settle_all(self.consumer.clone(), emissions).await;
+            // The writer told the consumer when their frame was durable.
+            conclude(emitting, stored.into_iter().map(emitted), &mut unsettled);
         }
         unsettled
     }
 
     /// Settles what needs nothing stored; says what the rest needs.
-    fn begin(&self, settling: &Settling, now: Instant) -> Result<Option<(Owed, Unit)>, Refusal> {
+    fn begin(&self, settling: &Settling, now: Instant) -> Result<Owed, Refusal> {
         // A delivery whose ticket was taken is somebody else's by now.
-        let Some(ticket) = settling.delivery.ticket() else { return Ok(None) };
+        let Some(ticket) = settling.delivery.ticket() else { return Ok(Owed::Nothing) };
+        let sequence = ticket.sequence;
         match &settling.settlement {
-            Settlement::Done { emit } if emit.is_empty() => self.consumer.done(ticket.sequence),
+            Settlement::Done { emit } if emit.is_empty() => return Ok(Owed::Done(sequence)),
             Settlement::Done { emit } => {
-                return Ok(Some((Owed::Emissions, self.emissions(ticket.sequence, emit)?)));
+                let Packed { bytes, emissions } = self.encode(sequence, emit, &mut BytesMut::new())?;
+                return Ok(Owed::Emissions(Settled { sequence, bytes, events: emissions }));
+            }
+            Settlement::Packed(Packed { bytes, emissions }) => {
+                return Ok(Owed::Emissions(Settled { sequence, bytes: bytes.clone(), events: *emissions }));
             }
             Settlement::Dead(letter) => {
-                return Ok(Some((Owed::Letter, self.stream.dead.unit(&settling.delivery.event, letter)?)));
+                return Ok(Owed::Letter(self.stream.dead.unit(&settling.delivery.event, letter)?));
             }
             Settlement::Retry { after } => self.consumer.retry(handed(ticket), *after, now),
             Settlement::Release => self.consumer.release(handed(ticket), now),
         }
-        Ok(None)
+        Ok(Owed::Nothing)
     }
 
-    /// The emissions and the settlement: one unit, so one frame.
-    fn emissions(&self, sequence: u64, emit: &[NewEvent]) -> Result<Unit, Refusal> {
+    /// The records of the emissions, and the settlement behind them: they go into one frame.
+    fn encode(&self, sequence: u64, emit: &[NewEvent], room: &mut BytesMut) -> Result<Packed, Refusal> {
         if emit.len() > MAX_EMISSIONS {
             return Err(Refusal::TooMany { count: emit.len(), limit: MAX_EMISSIONS });
         }
-        let mut bytes = Vec::new();
+        room.clear();
         for event in emit {
             if event.size() > MAX_EVENT_BYTES {
                 return Err(Refusal::TooLarge { size: event.size(), limit: MAX_EVENT_BYTES });
             }
-            record::encode_event(event, None, &mut bytes)?;
+            record::encode_event(event, None, room)?;
         }
-        record::encode_settled(&self.consumer.name, sequence, &mut bytes);
+        record::encode_settled(&self.consumer.name, sequence, room);
         let limit = self.stream.unit_bytes_max();
-        if bytes.len() > limit {
-            return Err(Refusal::TooLarge { size: bytes.len(), limit });
+        if room.len() > limit {
+            return Err(Refusal::TooLarge { size: room.len(), limit });
         }
-        let events = emit.len() as u32;
-        let settles = Some(Settles { consumer: self.consumer.clone(), sequence });
-        Ok(Unit { bytes, records: events + 1, events, key: None, settles })
+        Ok(Packed { bytes: room.split().freeze(), emissions: emit.len() as u32 })
     }
+}
 
-    fn conclude(
-        &self,
-        settlings: Vec<Settling>,
-        results: impl Iterator<Item = Result<(), SettleError>>,
-        unsettled: &mut Vec<Unsettled>,
-    ) {
-        for (settling, result) in settlings.into_iter().zip(results) {
-            match result {
-                Ok(()) => {
-                    if let Some(ticket) = settling.delivery.ticket() {
-                        self.consumer.done(ticket.sequence);
-                    }
-                    finish(settling);
-                }
-                Err(error) => unsettled.push(Unsettled { settling, error }),
+/// Lets go of what was stored; returns its sequences.
+fn conclude(
+    settlings: Vec<Settling>,
+    results: impl Iterator<Item = Result<(), SettleError>>,
+    unsettled: &mut Vec<Unsettled>,
+) -> Vec<u64> {
+    let mut stored = Vec::with_capacity(settlings.len());
+    for (settling, result) in settlings.into_iter().zip(results) {
+        match result {
+            Ok(()) => {
+                stored.extend(settling.delivery.ticket().map(|ticket| ticket.sequence));
+                finish(settling);
             }
+            Err(error) => unsettled.push(Unsettled { settling, error }),
         }
     }
+    stored
 }
 
 /// Dropping the delivery must not give it back.

@@ -57,6 +57,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use saf_event::{ChannelName, NewEvent, StreamName};
@@ -69,7 +70,6 @@ use self::fault::Fault;
 use self::file::{Disk, Real};
 use self::keeper::Keeper;
 use self::lock::Lock;
-use self::queue::Unit;
 use self::spare::Workshop;
 use self::stream::{Stream, receipt};
 use self::switches::Switches;
@@ -173,10 +173,8 @@ impl Embedded {
         opened(&self.streams)
     }
 
-    fn unit(&self, name: &StreamName, event: &NewEvent) -> Result<(Arc<Stream>, Unit), PublishError> {
-        let stream = self.stream(name).map_err(|_| Refusal::NoStream(name.to_string()))?;
-        let unit = stream.unit(event)?;
-        Ok((stream, unit))
+    fn target(&self, name: &StreamName) -> Result<Arc<Stream>, Refusal> {
+        self.stream(name).map_err(|_| Refusal::NoStream(name.to_string()))
     }
 
     /// What `close` and dropping have in common: ends all threads. Blocks.
@@ -256,7 +254,8 @@ impl Broker for Embedded {
         event: NewEvent,
     ) -> BoxFuture<'a, Result<Receipt, PublishError>> {
         async move {
-            let (stream, unit) = self.unit(stream, &event)?;
+            let stream = self.target(stream)?;
+            let unit = stream.unit(&event, &mut BytesMut::new())?;
             let since = Instant::now();
             receipt(stream.queue.submit(unit).await, since)
         }
@@ -270,21 +269,24 @@ impl Broker for Embedded {
     ) -> BoxFuture<'a, Vec<Result<Receipt, PublishError>>> {
         async move {
             let since = Instant::now();
-            let (mut units, mut into) = (Vec::with_capacity(events.len()), None);
+            let stream = match self.target(stream) {
+                Ok(stream) => stream,
+                Err(refusal) => return events.iter().map(|_| Err(refusal.clone().into())).collect(),
+            };
+            let mut room = BytesMut::with_capacity(events.iter().map(record::bytes_max).sum());
+            let mut units = Vec::with_capacity(events.len());
             let mut results = Vec::with_capacity(events.len());
-            for event in &events {
-                match self.unit(stream, event) {
-                    Ok((opened, unit)) => {
+            for event in events {
+                match stream.unit(&event, &mut room) {
+                    Ok(unit) => {
                         units.push(unit);
-                        into = Some(opened);
                         results.push(None);
                     }
-                    Err(error) => results.push(Some(Err(error))),
+                    Err(refusal) => results.push(Some(Err(refusal.into()))),
                 }
             }
-            let Some(into) = into else { return results.into_iter().flatten().collect() };
-            let mut stored =
-                into.queue.submit_all(units).await.into_iter().map(|stored| receipt(stored, since));
+            let stored = stream.queue.submit_all(units).await;
+            let mut stored = stored.into_iter().map(|stored| receipt(stored, since));
             results.into_iter().filter_map(|refused| refused.or_else(|| stored.next())).collect()
         }
         .boxed()

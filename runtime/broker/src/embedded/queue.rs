@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::consumer::Consumer;
@@ -22,27 +23,23 @@ const UNIT_OVERHEAD_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Unit {
     /// With their length prefixes.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) records: u32,
     /// How many of the records take a sequence.
     pub(crate) events: u32,
     /// What makes it a duplicate.
     pub(crate) key: Option<Key>,
-    /// The delivery that it settles.
-    pub(crate) settles: Option<Settles>,
 }
 
-/// A delivery that is settled by what is stored with it.
-#[derive(Clone)]
-pub(crate) struct Settles {
-    pub(crate) consumer: Arc<Consumer>,
+/// A delivery's emissions and its settlement, which are stored together.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// Of the event that was handled.
     pub(crate) sequence: u64,
-}
-
-impl std::fmt::Debug for Settles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.consumer.name, self.sequence)
-    }
+    /// The records, the settlement last.
+    pub(crate) bytes: Bytes,
+    /// All records but the settlement.
+    pub(crate) events: u32,
 }
 
 /// What became of a unit.
@@ -64,15 +61,18 @@ pub(crate) enum Stored {
 pub(crate) enum Item {
     One(Unit, oneshot::Sender<Stored>),
     Many(Vec<Unit>, oneshot::Sender<Vec<Stored>>),
+    /// What one consumer's Channel handled.
+    Settle(Arc<Consumer>, Vec<Settled>, oneshot::Sender<Vec<Stored>>),
 }
 
 impl Item {
     /// How much of the queue it takes, in blocks.
     pub(crate) fn blocks(&self) -> u32 {
-        let cost = |unit: &Unit| unit.bytes.len() + UNIT_OVERHEAD_BYTES;
+        let cost = |bytes: &Bytes| bytes.len() + UNIT_OVERHEAD_BYTES;
         let bytes: usize = match self {
-            Self::One(unit, _) => cost(unit),
-            Self::Many(units, _) => units.iter().map(cost).sum(),
+            Self::One(unit, _) => cost(&unit.bytes),
+            Self::Many(units, _) => units.iter().map(|unit| cost(&unit.bytes)).sum(),
+            Self::Settle(_, settled, _) => settled.iter().map(|settled| cost(&settled.bytes)).sum(),
         };
         // One that is larger than the whole queue goes alone.
         bytes.div_ceil(BLOCK_BYTES).min(QUEUE_BLOCKS) as u32
@@ -137,6 +137,16 @@ impl Queue {
         let count = units.len();
         let (answer, answered) = oneshot::channel();
         match self.push(Item::Many(units, answer)).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| vec![Stored::Unknown; count]),
+            Err(Closed) => vec![Stored::Refused; count],
+        }
+    }
+
+    /// Stores what a Channel handled, each delivery all or none, in order; one answer for each.
+    pub(crate) async fn settle_all(&self, consumer: Arc<Consumer>, settled: Vec<Settled>) -> Vec<Stored> {
+        let count = settled.len();
+        let (answer, answered) = oneshot::channel();
+        match self.push(Item::Settle(consumer, settled, answer)).await {
             Ok(()) => answered.await.unwrap_or_else(|_| vec![Stored::Unknown; count]),
             Err(Closed) => vec![Stored::Refused; count],
         }
@@ -225,7 +235,7 @@ mod tests {
     use super::*;
 
     fn large() -> Unit {
-        Unit { bytes: vec![0; (QUEUE_BLOCKS / 4) * BLOCK_BYTES], ..Unit::default() }
+        Unit { bytes: vec![0; (QUEUE_BLOCKS / 4) * BLOCK_BYTES].into(), ..Unit::default() }
     }
 
     #[tokio::test]
@@ -248,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_larger_than_the_queue_goes_alone() {
         let queue = Queue::new();
-        let huge = Unit { bytes: vec![0; 2 * QUEUE_BLOCKS * BLOCK_BYTES], ..Unit::default() };
+        let huge = Unit { bytes: vec![0; 2 * QUEUE_BLOCKS * BLOCK_BYTES].into(), ..Unit::default() };
         assert!(Box::pin(queue.submit(huge)).now_or_never().is_none());
         let Work::Items(items) = queue.take(Vec::new()) else { panic!("work") };
         assert_eq!((items.len(), items[0].blocks() as usize), (1, QUEUE_BLOCKS));

@@ -13,7 +13,7 @@
 
 pub(crate) mod letter;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
 use saf_event::{
     ChannelName, Dedupe, Event, EventId, Headers, Lineage, NewEvent, Position, StreamName, Subject,
@@ -28,6 +28,8 @@ const LETTER: u8 = 3;
 const DELETED: u8 = 4;
 
 const EVENT_FIXED_BYTES: usize = 12;
+/// Two places, and how many hops.
+const LINEAGE_BYTES_MAX: usize = 2 * (1 + 32 + size_of::<u64>()) + size_of::<u16>();
 const DEDUPE_MASK: u8 = 0b11;
 const DEDUPE_ID: u8 = 1;
 const DEDUPE_SOURCE: u8 = 2;
@@ -46,11 +48,21 @@ pub(crate) struct Address<'a> {
     pub(crate) letter: u64,
 }
 
+/// No event's record is longer, in bytes, when it has no address.
+pub(crate) fn bytes_max(event: &NewEvent) -> usize {
+    let source = match &event.dedupe {
+        Dedupe::Source(source) => source.len(),
+        Dedupe::Settlement | Dedupe::SubjectAndId => 0,
+    };
+    let lineage = if event.lineage.is_some() { LINEAGE_BYTES_MAX } else { 0 };
+    RECORD_HEAD_BYTES + EVENT_FIXED_BYTES + event.size() + source + lineage + 4 * event.headers.len()
+}
+
 /// Appends an event with its length prefix.
 pub(crate) fn encode_event(
     event: &NewEvent,
     to: Option<Address<'_>>,
-    out: &mut Vec<u8>,
+    out: &mut BytesMut,
 ) -> Result<(), Refusal> {
     let (dedupe, source) = match &event.dedupe {
         Dedupe::Settlement => (0, ""),
@@ -66,12 +78,12 @@ pub(crate) fn encode_event(
         flags |= HAS_LINEAGE;
     }
     let channel = to.map_or("", |to| to.channel);
-    out.reserve(event.size() + source.len() + 96 + 4 * event.headers.len());
+    out.reserve(bytes_max(event) + channel.len() + size_of::<u64>());
     let start = begin(out, EVENT);
-    out.push(flags);
+    out.put_u8(flags);
     out.extend_from_slice(&short(event.id.as_str().len(), "id")?);
-    out.push(event.subject.as_str().len() as u8); // MAX_SUBJECT_BYTES is 255
-    out.push(channel.len() as u8); // a name has at most 32
+    out.put_u8(event.subject.as_str().len() as u8); // MAX_SUBJECT_BYTES is 255
+    out.put_u8(channel.len() as u8); // a name has at most 32
     out.extend_from_slice(&short(content_type.len(), "content type")?);
     out.extend_from_slice(&short(source.len(), "source")?);
     out.extend_from_slice(&short(event.headers.len(), "number of headers")?);
@@ -95,9 +107,9 @@ pub(crate) fn encode_event(
     Ok(())
 }
 
-fn encode_lineage(lineage: &Lineage, out: &mut Vec<u8>) {
+fn encode_lineage(lineage: &Lineage, out: &mut BytesMut) {
     for position in [&lineage.parent, &lineage.root] {
-        out.push(position.stream.as_str().len() as u8);
+        out.put_u8(position.stream.as_str().len() as u8);
         out.extend_from_slice(position.stream.as_str().as_bytes());
         out.extend_from_slice(&position.sequence.to_le_bytes());
     }
@@ -111,10 +123,10 @@ fn short(length: usize, what: &str) -> Result<[u8; 2], Refusal> {
     }
 }
 
-fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
+fn begin(out: &mut BytesMut, kind: u8) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
-    out.push(kind);
+    out.put_u8(kind);
     start
 }
 
@@ -124,16 +136,16 @@ fn end(out: &mut [u8], start: usize) {
 }
 
 /// Appends the settlement of a Channel's delivery.
-pub(crate) fn encode_settled(channel: &ChannelName, sequence: u64, out: &mut Vec<u8>) {
+pub(crate) fn encode_settled(channel: &ChannelName, sequence: u64, out: &mut BytesMut) {
     let start = begin(out, SETTLED);
-    out.push(channel.as_str().len() as u8);
+    out.put_u8(channel.as_str().len() as u8);
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(channel.as_str().as_bytes());
     end(out, start);
 }
 
 /// Appends the deletion of a dead letter.
-pub(crate) fn encode_deleted(sequence: u64, out: &mut Vec<u8>) {
+pub(crate) fn encode_deleted(sequence: u64, out: &mut BytesMut) {
     let start = begin(out, DELETED);
     out.extend_from_slice(&sequence.to_le_bytes());
     end(out, start);
@@ -344,9 +356,9 @@ pub(super) mod tests {
     }
 
     pub(super) fn encoded(event: &NewEvent, to: Option<Address<'_>>) -> Bytes {
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         encode_event(event, to, &mut out).expect("small enough");
-        Bytes::from(out).slice(RECORD_HEAD_BYTES..)
+        out.freeze().slice(RECORD_HEAD_BYTES..)
     }
 
     proptest! {
@@ -382,7 +394,7 @@ pub(super) mod tests {
 
     #[test]
     fn settlements_and_deletions_read_as_they_were_written() {
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         encode_settled(&ChannelName::parse("printer").expect("valid"), 12, &mut out);
         assert_eq!(Record::parse(&out[4..]), Some(Record::Settled { channel: "printer", sequence: 12 }));
         out.clear();

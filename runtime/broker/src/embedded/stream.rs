@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use saf_event::{ChannelName, NewEvent, StreamName};
 
 use super::append::Appender;
@@ -151,20 +152,20 @@ impl Stream {
         self.unit_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Encodes an event that somebody publishes.
-    pub(crate) fn unit(&self, event: &NewEvent) -> Result<Unit, Refusal> {
+    /// Encodes an event that somebody publishes. `room` is shared by a batch.
+    pub(crate) fn unit(&self, event: &NewEvent, room: &mut BytesMut) -> Result<Unit, Refusal> {
         if event.size() > MAX_EVENT_BYTES {
             return Err(Refusal::TooLarge { size: event.size(), limit: MAX_EVENT_BYTES });
         }
-        let mut bytes = Vec::new();
-        record::encode_event(event, None, &mut bytes)?;
+        room.clear();
+        record::encode_event(event, None, room)?;
         let (subject, id) = (event.subject.as_str().as_bytes(), event.id.as_str().as_bytes());
         let key = match &event.dedupe {
             saf_event::Dedupe::SubjectAndId => Some(self.keys.key(&[subject, id])),
             saf_event::Dedupe::Source(source) => Some(self.keys.key(&[subject, source.as_bytes(), id])),
             saf_event::Dedupe::Settlement => None,
         };
-        Ok(Unit { bytes, records: 1, events: 1, key, settles: None })
+        Ok(Unit { bytes: room.split().freeze(), records: 1, events: 1, key })
     }
 
     /// Encodes a replay: an event for one Channel, once for each dead letter.
@@ -174,9 +175,9 @@ impl Stream {
         channel: &ChannelName,
         letter: u64,
     ) -> Result<Unit, Refusal> {
-        let mut bytes = Vec::new();
+        let mut bytes = BytesMut::new();
         record::encode_event(event, Some(record::Address { channel: channel.as_str(), letter }), &mut bytes)?;
-        Ok(Unit { bytes, records: 1, events: 1, key: Some(replay_key(&self.keys, letter)), settles: None })
+        Ok(Unit { bytes: bytes.freeze(), records: 1, events: 1, key: Some(replay_key(&self.keys, letter)) })
     }
 
     /// Brings `state.log` up to date; not synced.

@@ -5,7 +5,6 @@
 //! failed sync nobody knows what is on it.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,10 +12,11 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::append::{Appender, Full, Hold, Limits};
+use super::consumer::Consumer;
 use super::dedupe::Dedupe;
 use super::fault::Fault;
 use super::frame::{Builder, FRAME_HEAD_BYTES, Frame};
-use super::queue::{Item, Queue, Settles, Stored, Unit, Work};
+use super::queue::{Item, Queue, Settled, Stored, Unit, Work};
 use super::vitals::Vitals;
 
 /// Most records of a group.
@@ -70,10 +70,17 @@ struct Group {
     builder: Builder,
     answers: Vec<Answer>,
     settled: Vec<Settles>,
-    settling: HashSet<(usize, u64)>,
     blocks: usize,
+    /// The time, once it was asked.
+    now: OnceCell<u64>,
     /// What retention may not pass, once it was asked.
     hold: OnceCell<Option<Hold>>,
+}
+
+/// What is settled with a frame, of one consumer.
+pub(crate) struct Settles {
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) sequences: Vec<u64>,
 }
 
 /// Who is told what, once the frame is durable.
@@ -143,7 +150,7 @@ impl<F: Follower> Writer<F> {
     fn admit(&mut self, item: Item) -> Result<(), Fault> {
         let blocks = item.blocks() as usize;
         match item {
-            Item::One(unit, answer) => match self.add(unit, None) {
+            Item::One(unit, answer) => match self.add(&unit, None) {
                 Ok(stored) => self.group.answers.push(Answer::One(stored, answer)),
                 Err(fault) => {
                     // It was not written yet: what failed is the frame before it.
@@ -152,33 +159,83 @@ impl<F: Follower> Writer<F> {
                 }
             },
             Item::Many(units, answer) => {
-                let mut open = Open { results: Vec::with_capacity(units.len()), durable: 0 };
                 let count = units.len();
-                for unit in units {
-                    match self.add(unit, Some(&mut open)) {
-                        Ok(stored) => open.results.push(stored),
-                        Err(fault) => {
-                            open.results.truncate(open.durable);
-                            open.results.resize(count, Stored::Unknown);
-                            answer.send(open.results).ok();
-                            return Err(fault);
-                        }
-                    }
-                }
-                self.group.answers.push(Answer::Many(open.results, open.durable, answer));
+                self.admit_all(count, units, answer, |writer, unit, open| writer.add(&unit, Some(open)))?;
+            }
+            Item::Settle(consumer, settled, answer) => {
+                let first = consumer.claim(settled.iter().map(|settled| settled.sequence));
+                let (count, settled) = (settled.len(), settled.into_iter().zip(first));
+                self.admit_all(count, settled, answer, |writer, (settled, first), open| {
+                    if first { writer.settle(&consumer, settled, open) } else { Ok(Stored::Duplicate(0)) }
+                })?;
             }
         }
         self.group.blocks += blocks;
         Ok(())
     }
 
-    /// Takes a unit into the frame, after writing the frame when it does not fit.
-    fn add(&mut self, unit: Unit, open: Option<&mut Open>) -> Result<Stored, Fault> {
-        if let Some(stored) = self.known(&unit) {
-            return Ok(stored);
+    fn admit_all<T>(
+        &mut self,
+        count: usize,
+        all: impl IntoIterator<Item = T>,
+        answer: oneshot::Sender<Vec<Stored>>,
+        mut admit: impl FnMut(&mut Self, T, &mut Open) -> Result<Stored, Fault>,
+    ) -> Result<(), Fault> {
+        let mut open = Open { results: Vec::with_capacity(count), durable: 0 };
+        for one in all {
+            match admit(self, one, &mut open) {
+                Ok(stored) => open.results.push(stored),
+                Err(fault) => {
+                    open.results.truncate(open.durable);
+                    open.results.resize(count, Stored::Unknown);
+                    answer.send(open.results).ok();
+                    return Err(fault);
+                }
+            }
         }
-        let frame = self.group.builder.len() + unit.bytes.len();
-        let too_many = self.group.builder.records() + unit.records > GROUP_RECORDS || frame > GROUP_BYTES;
+        self.group.answers.push(Answer::Many(open.results, open.durable, answer));
+        Ok(())
+    }
+
+    /// Takes a unit into the frame, after writing the frame when it does not fit.
+    fn add(&mut self, unit: &Unit, open: Option<&mut Open>) -> Result<Stored, Fault> {
+        // A duplicate is answered with its group, so never before the first one is durable.
+        if let Some(sequence) = unit.key.and_then(|key| self.dedupe.find(key)) {
+            return Ok(Stored::Duplicate(sequence));
+        }
+        let stored = self.push(&unit.bytes, unit.records, unit.events, open)?;
+        if let (Some(key), Stored::At(sequence)) = (unit.key, &stored) {
+            let now = *self.group.now.get_or_init(|| self.appender.now());
+            self.dedupe.insert(key, *sequence, now);
+        }
+        Ok(stored)
+    }
+
+    /// Takes a settlement that is the first of its event into the frame.
+    fn settle(
+        &mut self,
+        consumer: &Arc<Consumer>,
+        settled: Settled,
+        open: &mut Open,
+    ) -> Result<Stored, Fault> {
+        let Settled { sequence, bytes, events } = settled;
+        let stored = self.push(&bytes, events + 1, events, Some(open))?;
+        match stored {
+            Stored::At(_) => self.group.settles(consumer, sequence),
+            _ => consumer.disclaim(sequence),
+        }
+        Ok(stored)
+    }
+
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        records: u32,
+        events: u32,
+        open: Option<&mut Open>,
+    ) -> Result<Stored, Fault> {
+        let frame = self.group.builder.len() + bytes.len();
+        let too_many = self.group.builder.records() + records > GROUP_RECORDS || frame > GROUP_BYTES;
         let waits = !self.group.builder.is_empty();
         if waits && (too_many || !self.appender.fits(frame)) {
             self.commit()?;
@@ -186,38 +243,20 @@ impl<F: Follower> Writer<F> {
                 open.durable = open.results.len();
             }
         }
-        if let Err(Full(limit)) = self.make_room(&unit)? {
+        if let Err(Full(limit)) = self.make_room(bytes.len(), events)? {
             return Ok(Stored::Full(limit));
         }
         let sequence = self.appender.log.last() + 1 + u64::from(self.group.builder.events());
-        self.group.builder.push(&unit.bytes, unit.records, unit.events);
-        if let Some(key) = unit.key {
-            self.dedupe.insert(key, sequence, self.appender.now());
-        }
-        if let Some(settles) = unit.settles {
-            self.group.settling.insert(settles.identity());
-            self.group.settled.push(settles);
-        }
+        self.group.builder.push(bytes, records, events);
         Ok(Stored::At(sequence))
     }
 
-    /// A duplicate is answered with its group, so never before the first one is durable.
-    fn known(&self, unit: &Unit) -> Option<Stored> {
-        if let Some(settles) = &unit.settles
-            && (self.group.settling.contains(&settles.identity())
-                || settles.consumer.is_settled(settles.sequence))
-        {
-            return Some(Stored::Duplicate(0));
-        }
-        self.dedupe.find(unit.key?).map(Stored::Duplicate)
-    }
-
-    fn make_room(&mut self, unit: &Unit) -> Result<Result<(), Full>, Fault> {
-        let frame = self.group.builder.len() + unit.bytes.len();
-        if FRAME_HEAD_BYTES + unit.bytes.len() > self.appender.frame_bytes_max() {
+    fn make_room(&mut self, bytes: usize, events: u32) -> Result<Result<(), Full>, Fault> {
+        let frame = self.group.builder.len() + bytes;
+        if FRAME_HEAD_BYTES + bytes > self.appender.frame_bytes_max() {
             return Ok(Err(Full("what is to be stored together is larger than a segment".to_owned())));
         }
-        let events = u64::from(self.group.builder.events() + unit.events);
+        let events = u64::from(self.group.builder.events() + events);
         if let Err(full) = self.within_limits(frame as u64, events)? {
             return Ok(Err(full));
         }
@@ -297,10 +336,17 @@ impl<F: Follower> Writer<F> {
 }
 
 impl Group {
+    fn settles(&mut self, consumer: &Arc<Consumer>, sequence: u64) {
+        match self.settled.last_mut().filter(|last| Arc::ptr_eq(&last.consumer, consumer)) {
+            Some(last) => last.sequences.push(sequence),
+            None => self.settled.push(Settles { consumer: consumer.clone(), sequences: vec![sequence] }),
+        }
+    }
+
     fn answer(&mut self) {
         self.settled.clear();
-        self.settling.clear();
         self.hold.take();
+        self.now.take();
         for answer in self.answers.drain(..) {
             // Whoever hung up has stored his event all the same.
             match answer {
@@ -335,11 +381,6 @@ fn refuse(item: Item) {
     match item {
         Item::One(_, to) => drop(to.send(Stored::Refused)),
         Item::Many(units, to) => drop(to.send(vec![Stored::Refused; units.len()])),
-    }
-}
-
-impl Settles {
-    fn identity(&self) -> (usize, u64) {
-        (Arc::as_ptr(&self.consumer) as usize, self.sequence)
+        Item::Settle(_, settled, to) => drop(to.send(vec![Stored::Refused; settled.len()])),
     }
 }

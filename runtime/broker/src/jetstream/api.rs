@@ -79,6 +79,9 @@ pub(super) struct StreamState {
 /// A consumer's configuration and state.
 #[derive(Debug, Deserialize)]
 pub(super) struct ConsumerInfo {
+    /// When it was made: a name may be used again.
+    #[serde(default)]
+    pub(super) created: String,
     pub(super) config: Map<String, Value>,
     pub(super) delivered: Sequences,
     pub(super) ack_floor: Sequences,
@@ -179,6 +182,15 @@ impl Api {
         filter: &str,
     ) -> Result<Option<RawMessage>, Failure> {
         self.get(stream, json!({ "seq": sequence.max(1), "next_by_subj": filter })).await
+    }
+
+    /// The last message under a subject.
+    pub(super) async fn last_message(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<RawMessage>, Failure> {
+        self.get(stream, json!({ "last_by_subj": subject })).await
     }
 
     async fn get(&self, stream: &str, request: Value) -> Result<Option<RawMessage>, Failure> {

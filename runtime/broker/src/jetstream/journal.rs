@@ -19,8 +19,8 @@ use super::names::Route;
 use super::{Core, JetStream, raw};
 use crate::{Error, From, Journal, Page, Summary, Tail, Tailed};
 
-/// Most messages that one page looks at, whatever the filter leaves of them.
-const SCAN_MESSAGES: usize = 100_000;
+/// Most messages that a page, or one look of a tail, reads in vain: private ones of other subjects. The cursor goes on behind them.
+const VAIN_MESSAGES: usize = 5_000;
 /// How often a tail looks for new events.
 const TAIL_POLL_MILLIS: u64 = 50;
 /// How far a tail may fall behind before it skips.
@@ -45,6 +45,15 @@ struct Side {
     dry: bool,
 }
 
+/// What reading on brought.
+enum Found {
+    Event(Box<Event>),
+    /// Nothing more, for now.
+    End,
+    /// Too much was read in vain; the next matching event has this sequence or a higher one.
+    NotYet(u64),
+}
+
 impl Reader {
     fn new(core: Arc<Core>, route: Arc<Route>, filter: &Filter, from: u64) -> Self {
         let mut filters = vec![route.subject(filter.as_str())];
@@ -55,9 +64,9 @@ impl Reader {
         Self { core, route, filter: filter.clone(), sides: filters.into_iter().map(side).collect() }
     }
 
-    /// The next matching event; `None` at the end of the stream.
-    async fn next(&mut self) -> Result<Option<Event>, Failure> {
-        for _ in 0..SCAN_MESSAGES {
+    /// The next matching event. Counts in `vain` what was read besides.
+    async fn next(&mut self, vain: &mut usize) -> Result<Found, Failure> {
+        while *vain < VAIN_MESSAGES {
             for side in &mut self.sides {
                 if side.head.is_empty() && !side.dry {
                     let found = self
@@ -74,15 +83,23 @@ impl Reader {
             let Some((side, message)) =
                 first.and_then(|side| side.head.pop_front().map(|message| (side, message)))
             else {
-                return Ok(None);
+                return Ok(Found::End);
             };
             side.next = message.sequence + 1;
             let event = event(&self.route, message);
-            if let Some(event) = event.filter(|event| self.filter.matches(event.subject.as_str())) {
-                return Ok(Some(event));
+            match event.filter(|event| self.filter.matches(event.subject.as_str())) {
+                Some(event) => return Ok(Found::Event(Box::new(event))),
+                None => *vain += 1,
             }
         }
-        Ok(None)
+        Ok(Found::NotYet(self.resume()))
+    }
+
+    /// Where to go on: the first message that was not read yet.
+    fn resume(&self) -> u64 {
+        let open = self.sides.iter().filter(|side| !side.dry || !side.head.is_empty());
+        let first = open.map(|side| side.head.front().map_or(side.next, |message| message.sequence)).min();
+        first.unwrap_or_else(|| self.position())
     }
 
     /// Looks again where there was nothing.
@@ -156,13 +173,19 @@ impl JetStream {
         };
         let mut reader = Reader::new(self.core.clone(), route, filter, from);
         let mut items = Vec::with_capacity(limit.min(1_024));
-        while let Some(event) = reader.next().await.map_err(about)? {
-            if items.len() == limit {
-                return Ok(Page { items, next: Some(event.sequence.to_string()) });
-            }
-            items.push(event);
+        let mut vain = 0;
+        loop {
+            let next = match reader.next(&mut vain).await.map_err(about)? {
+                Found::Event(event) if items.len() < limit => {
+                    items.push(*event);
+                    continue;
+                }
+                Found::Event(event) => Some(event.sequence),
+                Found::NotYet(sequence) => Some(sequence),
+                Found::End => None,
+            };
+            return Ok(Page { items, next: next.map(|sequence| sequence.to_string()) });
         }
-        Ok(Page { items, next: None })
     }
 
     /// The first sequence stored at or after a time; one past the last when there is none. Times grow with sequences.
@@ -208,9 +231,9 @@ impl Follow {
             {
                 return Some((Tailed::Skipped(left_out), self));
             }
-            if let Ok(Some(event)) = self.reader.next().await {
+            if let Ok(Found::Event(event)) = self.reader.next(&mut 0).await {
                 self.yielded += 1;
-                return Some((Tailed::Event(Box::new(event)), self));
+                return Some((Tailed::Event(event), self));
             }
             self.reader.look_again();
             tokio::select! {

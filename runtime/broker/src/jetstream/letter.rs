@@ -1,9 +1,12 @@
 //! A dead letter as a message.
 //!
-//! The message is the event's own, headers and all, with ours beside it; our details are cut to [`DETAIL_BYTES`]. Headers
+//! The message is the event's own, headers and all, with ours beside it; our details are shortened to [`DETAIL_BYTES`], the
+//! guest's own frames in the last attempt's backtrace last. Headers
 //! that would not fit the server's 64 KiB beside ours travel at the start of the payload instead, as do those of a message
 //! that no client can read (`Saf-Raw-Headers` says how many bytes). A payload that does not fit is left in the event's own stream,
 //! and `Saf-Data-Omitted` says so.
+
+use std::slice;
 
 use async_nats::HeaderName;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,12 +17,17 @@ use super::codec::{self, Decoded, Head, Stored};
 use super::names::Route;
 use super::publisher::Outgoing;
 use super::raw as wire;
-use crate::{Attempt, DeadLetter, StoredDeadLetter};
+use crate::{Attempt, DeadLetter, StoredDeadLetter, detail};
 
 /// Most bytes that our details may take in the headers: reason, digest and attempts.
 const DETAIL_BYTES: usize = 4 * 1024;
 /// Most bytes of the reason.
 const REASON_BYTES: usize = 1024;
+/// Most bytes of the last attempt's backtrace, from the best to the worst; its other texts get half. The first that leaves a
+/// quarter of the room to the attempts before it is taken.
+const LONGEST_BYTES: [usize; 5] = [2048, 1024, 512, 256, 128];
+/// Most bytes of the reasons of the attempts before it.
+const EARLIER_REASON_BYTES: [usize; 4] = [256, 128, 64, 0];
 /// What the rest of our headers may take: names, places, the digest.
 const FIXED_BYTES: usize = 768;
 /// Most bytes of headers; the server refuses 64 KiB.
@@ -97,7 +105,7 @@ fn fit(route: &Route, letter: &DeadLetter, mut head: Head, payload: Bytes, limit
 
 fn describe(head: &mut Head, route: &Route, event: &Event, letter: &DeadLetter) {
     let reason: String = letter.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let reason = cut(&reason, REASON_BYTES);
+    let reason = detail::cut(&reason, REASON_BYTES);
     let left = DETAIL_BYTES - FIXED_BYTES - reason.len();
     head.set(codec::SUBJECT, event.subject.as_str());
     head.set(codec::SEQUENCE, event.sequence.to_string());
@@ -105,44 +113,63 @@ fn describe(head: &mut Head, route: &Route, event: &Event, letter: &DeadLetter) 
     head.set(STREAM, route.stream.as_str());
     head.set(CHANNEL, letter.channel.as_str());
     head.set(OUTCOME, letter.outcome.as_str());
-    head.set(DIGEST, cut(&letter.digest, 128));
+    head.set(DIGEST, detail::cut(&letter.digest, 128));
     head.set(REASON, reason);
     head.set(LETTER_ATTEMPTS, attempts(&letter.attempts, left));
 }
 
-/// The attempts as JSON of at most `limit` bytes: the long texts are cut first, then the oldest attempts left out.
+/// The attempts as JSON of at most `limit` bytes: whole when they fit, then without the frames of the language's runtime, and
+/// then what one mends the Channel by: the last attempt with its backtrace, and of the earlier ones what still fits.
 fn attempts(all: &[Attempt], limit: usize) -> String {
-    let text = |attempts: &[Attempt]| serde_json::to_string(attempts).unwrap_or_else(|_| "[]".into());
-    for longest in [1024, 512, 256, 128, 64, 0] {
-        let short = |text: &Option<String>| {
-            text.as_deref().filter(|_| longest > 0).map(|t| cut(t, longest).to_owned())
-        };
-        let cut: Vec<Attempt> = all
-            .iter()
-            .map(|attempt| Attempt {
-                reason: short(&attempt.reason),
-                backtrace: short(&attempt.backtrace),
-                stderr: short(&attempt.stderr),
-                ..attempt.clone()
-            })
-            .collect();
-        let json = text(&cut);
-        if json.len() <= limit {
-            return json;
-        }
-        if longest == 0 {
-            return (1..cut.len())
-                .map(|oldest| text(&cut[oldest..]))
-                .find(|json| json.len() <= limit)
-                .unwrap_or_default();
-        }
+    let whole = json(all);
+    if whole.len() <= limit {
+        return whole;
     }
-    String::new()
+    let own = |attempt: &Attempt| Attempt {
+        backtrace: attempt.backtrace.as_deref().map(detail::own_frames),
+        ..attempt.clone()
+    };
+    let own: Vec<Attempt> = all.iter().map(own).collect();
+    let shorter = json(&own);
+    if shorter.len() <= limit {
+        return shorter;
+    }
+    let Some((last, earlier)) = own.split_last() else { return shorter };
+    let mut shorter = LONGEST_BYTES.iter().map(|&longest| shortened(last, longest));
+    let fits = shorter.find(|last| json(slice::from_ref(last)).len() <= limit / 4 * 3);
+    let last = fits.unwrap_or_else(|| outline(last, 0));
+    let kept = |longest| {
+        let earlier = earlier.iter().map(|attempt| outline(attempt, longest));
+        earlier.chain([last.clone()]).collect::<Vec<_>>()
+    };
+    let all_fit =
+        EARLIER_REASON_BYTES.into_iter().map(|longest| json(&kept(longest))).find(|json| json.len() <= limit);
+    let newest = || {
+        let kept = kept(0);
+        (1..kept.len()).map(|oldest| json(&kept[oldest..])).find(|json| json.len() <= limit)
+    };
+    all_fit.or_else(newest).unwrap_or_default()
 }
 
-/// The start of a text, at most `limit` bytes.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
+/// An attempt with its texts cut, the backtrace least.
+fn shortened(attempt: &Attempt, longest: usize) -> Attempt {
+    let cut = |text: &Option<String>, limit| text.as_deref().map(|text| detail::cut(text, limit));
+    Attempt {
+        reason: cut(&attempt.reason, longest / 2),
+        backtrace: cut(&attempt.backtrace, longest),
+        stderr: cut(&attempt.stderr, longest / 2),
+        ..attempt.clone()
+    }
+}
+
+/// An attempt with nothing but its reason, cut.
+fn outline(attempt: &Attempt, longest: usize) -> Attempt {
+    let reason = attempt.reason.as_deref().filter(|_| longest > 0).map(|text| detail::cut(text, longest));
+    Attempt { reason, backtrace: None, stderr: None, ..attempt.clone() }
+}
+
+fn json(attempts: &[Attempt]) -> String {
+    serde_json::to_string(attempts).unwrap_or_else(|_| "[]".into())
 }
 
 /// An event's headers as a block.
@@ -288,6 +315,27 @@ mod tests {
         let dead = stored(&out);
         assert_eq!(dead.letter.attempts.last().map(|attempt| attempt.number), Some(200));
         assert!(dead.letter.reason.starts_with("ö ö"), "{}", dead.letter.reason);
+    }
+
+    #[test]
+    fn the_place_in_the_guest_outlives_what_every_panic_goes_through() {
+        let runtime = "    0: 0x1 - std::process::abort\n        at /rustc/59807616/library/std/src/process.rs:2533:5\n";
+        let backtrace = runtime.repeat(40) + "   40: 0x2 - perform\n        at src/mode.rs:67:27";
+        let trapped =
+            |number| Attempt { backtrace: Some(backtrace.clone()), ..attempt(number, "it panicked") };
+        for attempts in [1, 3, 200] {
+            let letter = letter("it panicked", (1..=attempts).map(trapped).collect());
+            let dead = stored(&encode(&route(), &event(&[], b""), &letter, 1 << 20));
+            let last = dead.letter.attempts.last().expect("the last attempt");
+            let place = last.backtrace.as_deref().expect("a backtrace");
+            assert!(place.contains("perform\n        at src/mode.rs:67:27"), "{attempts}: {place}");
+            assert_eq!(last.stderr.as_deref(), Some("it panicked"), "{attempts}");
+            assert!(dead.letter.attempts.len() >= 3.min(attempts as usize), "{attempts}");
+        }
+        let long = letter("r", vec![attempt(1, &"x".repeat(9_000))]);
+        let dead = stored(&encode(&route(), &event(&[], b""), &long, 1 << 20));
+        let shown = dead.letter.attempts[0].backtrace.as_deref().expect("a backtrace");
+        assert!(shown.starts_with("xxx") && shown.ends_with(" bytes cut)"), "{shown}");
     }
 
     #[test]

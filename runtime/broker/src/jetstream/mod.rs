@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `connection` keeps both alive, `codec` and `names` say what things look like on the server, `prepare` makes them ready,
-//! `poison` removes what no client can read. A receipt means that the server acknowledged; how soon it syncs is its own
+//! `parting` ends pulls and gives back what still comes, `releases` knows what was given back, `poison` removes what no client can
+//! read. A receipt means that the server acknowledged; how soon it syncs is its own
 //! `sync_interval`. Beyond the stream's duplicate window a set of emissions whose ack was lost may be stored again.
 
 mod answer;
@@ -18,10 +19,12 @@ mod dead;
 mod journal;
 mod letter;
 mod names;
+mod parting;
 mod poison;
 mod prepare;
 mod publisher;
 mod raw;
+mod releases;
 mod settler;
 mod source;
 mod switches;
@@ -36,14 +39,16 @@ use futures::future::BoxFuture;
 use saf_event::{ByteString, ChannelName, NewEvent, StreamName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::answer::{Answer, RETRY_AFTER_MILLIS};
 use self::api::Api;
 use self::codec::Head;
 use self::connection::{Board, Link, Role};
 use self::names::Route;
+use self::parting::Partings;
 use self::publisher::{Answers, Outgoing, Publisher};
+use self::releases::Releases;
 use self::settler::ChannelSettler;
 use self::source::PullSource;
 use self::switches::Switches;
@@ -57,8 +62,6 @@ use crate::{
 const OVERHEAD_BYTES: usize = 8 * 1024;
 /// Dropped deliveries that wait to be given back; more are left to their ack wait.
 const GIVEN_BACK_DELIVERIES: usize = 4_096;
-/// How often `close` looks whether they are.
-const CLOSE_POLL_MILLIS: u64 = 2;
 
 /// A broker on NATS JetStream.
 pub(crate) struct JetStream {
@@ -78,6 +81,8 @@ struct Core {
     routes: RwLock<BTreeMap<StreamName, Arc<Route>>>,
     feeds: Mutex<Vec<Weak<ChannelSettler>>>,
     given_back: mpsc::Sender<ByteString>,
+    partings: Partings,
+    releases: Mutex<BTreeMap<ChannelName, Arc<Releases>>>,
     /// Deliveries settled since the start: shows `poison` that consuming gets somewhere.
     settled: AtomicU64,
     /// Replicas of the stream with the fewest.
@@ -137,6 +142,7 @@ impl JetStream {
         let patience = config.publish_timeout.0;
         let (publisher, read) = Publisher::open(publishing.clone(), patience).await?;
         let (given_back, dropped) = mpsc::channel(GIVEN_BACK_DELIVERIES);
+        let (partings, parting) = Partings::new();
         let core = Arc::new(Core {
             api: Api::new(publishing.clone()),
             publishing,
@@ -146,6 +152,8 @@ impl JetStream {
             routes: RwLock::default(),
             feeds: Mutex::default(),
             given_back,
+            partings,
+            releases: Mutex::default(),
             settled: AtomicU64::new(0),
             replicas: AtomicUsize::new(1),
             switches: Switches::new(),
@@ -154,6 +162,8 @@ impl JetStream {
         let mut tasks = JoinSet::new();
         tasks.spawn(read);
         tasks.spawn(settler::give_back(core.consuming.client.clone(), dropped));
+        tasks.spawn(parting::see_off(parting));
+        tasks.spawn(parting::sweep(core.clone()));
         tasks.spawn(poison::watch(core.clone()));
         tasks.spawn(switches::follow(core.clone()));
         Ok(Self { core, board, tasks: Mutex::new(tasks) })
@@ -211,13 +221,14 @@ impl JetStream {
         let route = self.core.route(&plan.stream).ok_or_else(missing)?;
         let consumer = self.core.api.consumer(plan.stream.as_str(), plan.channel.as_str()).await;
         let consumer = consumer.map_err(|failure| failure.about("a consumer"))?;
-        if consumer.is_none() {
+        let Some(info) = consumer else {
             return Err(Error::NotFound(format!(
                 "consumer {} on stream {}: prepare it first",
                 plan.channel, plan.stream
             )));
-        }
-        let settler = Arc::new(ChannelSettler::new(self.core.clone(), route, plan));
+        };
+        let releases = self.core.releases(&plan.stream, &plan.channel, &info).await;
+        let settler = Arc::new(ChannelSettler::new(self.core.clone(), route, plan, releases));
         let mut feeds = self.core.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         feeds.retain(|feed| feed.strong_count() > 0);
         feeds.push(Arc::downgrade(&settler));
@@ -228,13 +239,17 @@ impl JetStream {
 
     async fn shut(&self, grace: Duration) {
         self.core.closed.send_replace(true);
-        // What was dropped just now is still given back.
+        // What was dropped just now, and what still comes in on ended pulls, is given back; then it is known what was.
         let given_back = async {
-            while self.core.given_back.capacity() < GIVEN_BACK_DELIVERIES {
-                sleep(Duration::from_millis(CLOSE_POLL_MILLIS)).await;
-            }
+            self.core.partings.over().await;
+            let _ = self.core.given_back.reserve_many(GIVEN_BACK_DELIVERIES).await;
+            self.core.store_releases().await;
         };
-        let _ = timeout(grace / 4, given_back).await;
+        if self.core.consuming.is_up() && timeout(grace / 2, given_back).await.is_err() {
+            tracing::warn!(
+                "not everything was given back within the grace period: the rest waits for its ack wait"
+            );
+        }
         for link in [&self.core.consuming, &self.core.publishing] {
             // A connection that is down has nothing that could still be sent.
             if link.is_up() && timeout(grace / 4, link.client.flush()).await.is_err() {

@@ -170,8 +170,10 @@ impl Core {
         let about = |failure: Failure| failure.about(&what);
         if plan.retain {
             notes.push(Note::Differs(format!(
-                "channels.{channel}.retain = true does nothing on JetStream: the limits of stream {stream} decide; events that \
-                 they remove before {channel} settled them are counted and shown in /readyz"
+                "channels.{channel}.retain = true does nothing on JetStream, which cannot hold events back for one consumer: the limits of \
+                 stream {stream} remove its oldest events whether {channel} has settled them or not (discard = \"old\"), or refuse new \
+                 ones while it is full, of settled events too (discard = \"new\", which does not help against max_age); what was \
+                 removed unsettled is counted and degrades /readyz. Make the stream's limits large enough, and leave retain away"
             )));
         }
         let wanted = consumer(&route, plan);

@@ -6,7 +6,6 @@
 //! Acks are not confirmed: one that is lost brings the event again, and its emissions' keys keep them from being stored
 //! twice within the stream's duplicate window.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,6 +22,7 @@ use super::codec::{self, Head};
 use super::connection::backoff;
 use super::names::Route;
 use super::publisher::{Answers, Outgoing, timeout_if_slow};
+use super::releases::Releases;
 use super::units::{BATCH_MESSAGES, Units, as_batch};
 use super::{Core, letter};
 use crate::{
@@ -33,8 +33,6 @@ use crate::{
 const BUSY_ATTEMPTS: usize = 8;
 /// A retry due later than this waits in the stream, where it holds no slot of `max_ack_pending`.
 const PARK_SECONDS: u64 = 60;
-/// Most events whose releases are remembered; of one that is not, a release counts as an attempt.
-const RELEASED_EVENTS: usize = 65_536;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -47,7 +45,7 @@ pub(super) struct ChannelSettler {
     pub(super) channel: ChannelName,
     pub(super) filters: Vec<String>,
     order: Order,
-    released: Mutex<HashMap<u64, u32>>,
+    pub(super) releases: Arc<Releases>,
     seen: Mutex<Seen>,
 }
 
@@ -84,35 +82,25 @@ impl Step {
 }
 
 impl ChannelSettler {
-    pub(super) fn new(core: Arc<Core>, route: Arc<Route>, plan: &ChannelPlan) -> Self {
+    pub(super) fn new(
+        core: Arc<Core>,
+        route: Arc<Route>,
+        plan: &ChannelPlan,
+        releases: Arc<Releases>,
+    ) -> Self {
         Self {
             core,
             filters: route.filters(&plan.channel, &plan.subjects),
             route,
             channel: plan.channel.clone(),
             order: plan.order,
-            released: Mutex::default(),
+            releases,
             seen: Mutex::default(),
         }
     }
 
-    /// How often this process gave an event back without a verdict.
-    pub(super) fn releases(&self, sequence: u64) -> u32 {
-        lock(&self.released).get(&sequence).copied().unwrap_or(0)
-    }
-
-    fn note_release(&self, sequence: u64) {
-        let mut released = lock(&self.released);
-        if released.len() < RELEASED_EVENTS || released.contains_key(&sequence) {
-            *released.entry(sequence).or_default() += 1;
-        }
-    }
-
-    fn forget_releases(&self, sequence: u64) {
-        let mut released = lock(&self.released);
-        if !released.is_empty() {
-            released.remove(&sequence);
-        }
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 
     async fn settle_batch(&self, batch: Vec<Settling>) -> Vec<Unsettled> {
@@ -205,6 +193,9 @@ impl ChannelSettler {
         match &settling.settlement {
             Settlement::Done { emit } if emit.is_empty() => Step::Tell(ACK),
             Settlement::Done { emit } => self.emissions(event, emit),
+            Settlement::Packed(_) => {
+                Step::Refuse(Refusal::Broker("its emissions were packed by another broker".to_owned()).into())
+            }
             Settlement::Retry { after } if self.parks(*after) => Step::Store(self.parked(settling, *after)),
             Settlement::Retry { after } => Step::Tell(nak(*after)),
             Settlement::Dead(dead) => {
@@ -212,7 +203,7 @@ impl ChannelSettler {
                 Step::Store(letter::encode(&self.route, event, dead, limit))
             }
             Settlement::Release => {
-                self.note_release(event.sequence);
+                self.releases.note(event.sequence);
                 Step::Tell(NAK)
             }
         }
@@ -269,7 +260,7 @@ impl ChannelSettler {
             Ok(()) => {
                 settling.delivery.settled();
                 if last_word {
-                    self.forget_releases(ticket.sequence);
+                    self.releases.forget(ticket.sequence);
                 }
                 self.core.settled.fetch_add(1, Ordering::Relaxed);
             }
@@ -281,6 +272,14 @@ impl ChannelSettler {
     pub(super) async fn acknowledge(&self, ticket: &Ticket) {
         if let Err(error) = self.say(ticket, ACK).await {
             tracing::debug!(error, "an ack was not sent; the event comes again");
+        }
+    }
+
+    /// Gives a delivery back that nobody saw.
+    pub(super) async fn give_back(&self, ticket: &Ticket) {
+        self.releases.note(ticket.sequence);
+        if let Err(error) = self.say(ticket, NAK).await {
+            tracing::debug!(error, "a delivery was not given back; its ack wait does that");
         }
     }
 
@@ -343,7 +342,7 @@ impl Settler for ChannelSettler {
     }
 
     fn abandon(&self, ticket: Ticket) {
-        self.note_release(ticket.sequence);
+        self.releases.note(ticket.sequence);
         // A full queue means that the connection is down; the ack wait does the rest.
         let _ = self.core.given_back.try_send(ticket.handle);
     }

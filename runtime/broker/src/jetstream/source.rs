@@ -2,17 +2,16 @@
 //!
 //! A pull asks for what is wanted beyond what earlier pulls still owe, and is renewed when half of it has come, so a caller whose
 //! room only shrinks by what it was handed never has more coming than it has room for. When it stops calling, up to the last
-//! `want` may still arrive; what then lay here for a quarter of the ack wait is given back unseen. A pull that the server forgot shows by missing
+//! `want` may still arrive; when it does not come back for a second, or drops the source, the pulls are ended and all that is
+//! given back unseen (see `parting`). A pull that the server forgot shows by missing
 //! heartbeats and is made anew; so is every pull after a reconnect. The consumer itself is never made anew: that would hand
 //! out settled events again.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subject, Subscriber};
+use async_nats::{Message, StatusCode, Subject};
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use saf_event::ByteString;
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::codec::{self, Decoded, Stored};
 use super::connection::LinkState;
+use super::parting::{Inbox, Pulls, Resting};
 use super::raw::AckSubject;
 use super::settler::ChannelSettler;
 use super::{Core, poison};
@@ -41,22 +41,11 @@ pub(super) struct PullSource {
     /// The settler again, as deliveries hold it.
     home: Arc<dyn Settler>,
     link: watch::Receiver<LinkState>,
-    inbox: Option<Inbox>,
-    /// What the server still owes of all pulls.
-    owed: usize,
+    /// Those that the running fill works on; between fills they rest.
+    pulls: Pulls,
+    resting: Arc<Resting>,
     /// When silence becomes suspicious.
     silent_at: Instant,
-    /// Of an inbox that was given up.
-    left_over: VecDeque<Message>,
-    last_fill: Instant,
-    ack_wait: Duration,
-}
-
-struct Inbox {
-    messages: Subscriber,
-    subject: Subject,
-    /// The connection that the pulls were sent on.
-    connects: u64,
 }
 
 /// What came in.
@@ -71,17 +60,16 @@ enum Came {
 
 impl PullSource {
     pub(super) fn new(core: Arc<Core>, settler: Arc<ChannelSettler>, ack_wait: Duration) -> Self {
+        let resting = Arc::new(Resting::new(settler.clone(), ack_wait));
+        core.partings.watch(&resting);
         Self {
             link: core.consuming.watch(),
             core,
             home: settler.clone(),
             settler,
-            inbox: None,
-            owed: 0,
+            pulls: Pulls::default(),
+            resting,
             silent_at: Instant::now(),
-            left_over: VecDeque::new(),
-            last_fill: Instant::now(),
-            ack_wait,
         }
     }
 
@@ -114,21 +102,21 @@ impl PullSource {
     async fn connected(&mut self) -> Result<(), Error> {
         let closed = |_| Error::Unavailable("the connection to NATS is closed".into());
         let state = *self.link.wait_for(|state| state.up).await.map_err(closed)?;
-        if self.inbox.as_ref().is_some_and(|inbox| inbox.connects == state.connects) {
+        if self.pulls.inbox.as_ref().is_some_and(|inbox| inbox.connects == state.connects) {
             return Ok(());
         }
         self.abandon_inbox();
         let subject = Subject::from(self.core.consuming.client.new_inbox());
         let messages = self.core.consuming.client.subscribe(subject.clone()).await;
         let messages = messages.map_err(|error| Error::Unavailable(error.to_string()))?;
-        self.inbox = Some(Inbox { messages, subject, connects: state.connects });
+        self.pulls.inbox = Some(Inbox::new(messages, subject, state.connects));
         Ok(())
     }
 
     /// Asks for what is wanted beyond what is owed, but not for every single one.
     async fn top_up(&mut self, want: usize) -> Result<(), Error> {
-        let Some(inbox) = &self.inbox else { return Ok(()) };
-        let ready = self.owed + self.left_over.len();
+        let Some(inbox) = &self.pulls.inbox else { return Ok(()) };
+        let ready = self.pulls.owed + self.pulls.left_over.len();
         if ready * 2 > want {
             return Ok(());
         }
@@ -146,18 +134,18 @@ impl PullSource {
             request.to_string().into(),
         );
         sent.await.map_err(|error| Error::Unavailable(error.to_string()))?;
-        self.owed += ask;
+        self.pulls.owed += ask;
         self.hear();
         Ok(())
     }
 
     /// Waits until there may be something to do: a message, another connection, or too long a silence.
     async fn wait(&mut self) {
-        let Some(inbox) = &mut self.inbox else { return };
+        let Some(inbox) = &mut self.pulls.inbox else { return };
         tokio::select! {
             biased;
-            message = inbox.messages.next() => match message {
-                Some(message) => self.left_over.push_back(message),
+            message = inbox.next() => match message {
+                Some(message) => self.pulls.left_over.push_back(message),
                 None => self.abandon_inbox(),
             },
             _ = self.link.changed() => {}
@@ -169,10 +157,10 @@ impl PullSource {
     }
 
     fn next_now(&mut self) -> Option<Message> {
-        if let Some(message) = self.left_over.pop_front() {
+        if let Some(message) = self.pulls.left_over.pop_front() {
             return Some(message);
         }
-        self.inbox.as_mut()?.messages.next().now_or_never().flatten()
+        self.pulls.inbox.as_mut()?.now()
     }
 
     fn hear(&mut self) {
@@ -183,13 +171,13 @@ impl PullSource {
         self.hear();
         match self.read(message) {
             Came::Delivery(message) => {
-                self.owed = self.owed.saturating_sub(1);
+                self.pulls.owed = self.pulls.owed.saturating_sub(1);
                 self.deliver(message, into).await;
             }
             Came::Heartbeat => {}
-            Came::Ended(undelivered) => self.owed = self.owed.saturating_sub(undelivered),
+            Came::Ended(undelivered) => self.pulls.owed = self.pulls.owed.saturating_sub(undelivered),
             Came::Gone(error) => {
-                self.owed = 0;
+                self.pulls.owed = 0;
                 return Err(error);
             }
         }
@@ -248,66 +236,56 @@ impl PullSource {
         }
     }
 
-    /// A delivery that was lost on its way counts as an attempt, since the server does not tell; what this process gave back
-    /// does not.
+    /// A delivery that was lost on its way counts as an attempt, since the server does not tell; what was given back does not.
     fn delivery(&self, decoded: Decoded, ack: AckSubject, handle: ByteString) -> Delivery {
         let Decoded { event, attempts, deliveries } = decoded;
         // Nearly every event comes for the first time, and then there is nothing to look up.
-        let releases = if ack.delivered > 1 { self.settler.releases(event.sequence) } else { 0 };
+        let releases = if ack.delivered > 1 { self.settler.releases.of(event.sequence) } else { 0 };
         let attempt = attempts + ack.delivered.saturating_sub(releases).max(1);
         let ticket = Ticket { sequence: event.sequence, handle };
         Delivery::new(event, attempt, deliveries + ack.delivered, ticket, self.home.clone())
     }
 
-    /// Gives up the inbox, with all pulls that answer to it; what already came is kept.
+    /// Gives up the inbox, with all pulls that answer to it. What already came is kept, what still comes is given back.
     fn abandon_inbox(&mut self) {
-        if let Some(mut inbox) = self.inbox.take() {
-            while let Some(Some(message)) = inbox.messages.next().now_or_never() {
-                self.left_over.push_back(message);
-            }
+        let mut old = std::mem::take(&mut self.pulls);
+        self.pulls.left_over = std::mem::take(&mut old.left_over);
+        while let Some(message) = old.inbox.as_mut().and_then(Inbox::now) {
+            old.owed = old.owed.saturating_sub(1);
+            self.pulls.left_over.push_back(message);
         }
-        self.owed = 0;
-    }
-
-    /// Gives back what came and was not asked for in time.
-    fn give_back_stale(&mut self) {
-        while let Some(message) = self.next_now() {
-            if let Came::Delivery(message) = self.read(message) {
-                self.owed = self.owed.saturating_sub(1);
-                if let Some((ack, reply)) =
-                    message.reply.and_then(|reply| Some((AckSubject::parse(&reply)?, reply)))
-                {
-                    let handle = ByteString::from(reply.into_string());
-                    self.settler.abandon(Ticket { sequence: ack.sequence, handle });
-                }
-            }
-        }
+        self.core.partings.begin(self.settler.clone(), old);
     }
 }
 
 impl Source for PullSource {
     fn fill<'a>(&'a mut self, want: usize, into: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<(), Error>> {
-        if self.last_fill.elapsed() > self.ack_wait / 4 {
-            self.give_back_stale();
-        }
         Box::pin(async move {
-            let filling = Filling(self);
+            let filling = Filling::new(self);
             filling.0.fill_some(want.max(1), into).await
         })
     }
 }
 
-/// Notes when a fill ended, dropped or not.
+/// Has the pulls while it runs, and leaves them to rest when it ends, dropped or not.
 struct Filling<'a>(&'a mut PullSource);
+
+impl<'a> Filling<'a> {
+    fn new(source: &'a mut PullSource) -> Self {
+        source.pulls = source.resting.take();
+        Self(source)
+    }
+}
 
 impl Drop for Filling<'_> {
     fn drop(&mut self) {
-        self.0.last_fill = Instant::now();
+        let pulls = std::mem::take(&mut self.0.pulls);
+        self.0.resting.put(pulls);
     }
 }
 
 impl Drop for PullSource {
     fn drop(&mut self) {
-        self.give_back_stale();
+        self.core.partings.begin(self.settler.clone(), self.resting.take());
     }
 }

@@ -62,7 +62,7 @@ impl Core {
 
     /// Reads what is new behind a sequence; the last sequence seen.
     pub(super) async fn read_switches(&self, mut seen: u64) -> Result<u64, Failure> {
-        let all = format!("$KV.{SWITCH_BUCKET}.>");
+        let all = format!("$KV.{SWITCH_BUCKET}.*");
         while let Some(message) = self.api.message_from(SWITCH_STREAM, seen + 1, &all).await? {
             seen = message.sequence;
             if let Some((channel, switch)) = parse(&message) {

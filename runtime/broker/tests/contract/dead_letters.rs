@@ -41,7 +41,7 @@ async fn bury(consumer: &mut Consumer, letter: DeadLetter) -> Event {
     let delivery = consumer.one().await;
     let event = delivery.event.clone();
     consumer.settle_one(delivery, Settlement::Dead(Box::new(letter))).await;
-    event
+    *event
 }
 
 pub async fn a_dead_letter_keeps_event_and_reason_and_takes_the_event_from_its_channel<F: Fixture>(

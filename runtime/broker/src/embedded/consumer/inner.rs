@@ -1,9 +1,10 @@
 //! The bookkeeping of a consumer: phases, deadlines, the cursor. Whoever calls holds the lock.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Instant;
 
+use super::ledger::Ledger;
 use super::{CONSUMERS, Change, Consumer, Handed, Inner, Mode, Pace, Pending, Phase};
 use crate::embedded::fault::Fault;
 use crate::embedded::log::Log;
@@ -21,7 +22,7 @@ impl Inner {
             mode: Mode::Behind,
             hits: VecDeque::new(),
             ahead: BTreeSet::new(),
-            pending: BTreeMap::new(),
+            pending: Ledger::default(),
             out: 0,
             due: BinaryHeap::new(),
             ready: BTreeSet::new(),
@@ -52,8 +53,7 @@ impl Inner {
 
     pub(super) fn floor(&self, dispatched: u64) -> u64 {
         let effective = self.effective(dispatched);
-        let oldest =
-            self.pending.first_key_value().map_or(effective, |(sequence, _)| effective.min(*sequence));
+        let oldest = self.pending.first().map_or(effective, |sequence| effective.min(sequence));
         oldest.saturating_sub(1)
     }
 
@@ -80,13 +80,13 @@ impl Inner {
 
     /// The delivery that a ticket names, if it is still the present one.
     pub(super) fn current(&mut self, handed: Handed) -> Option<&mut Pending> {
-        let pending = self.pending.get_mut(&handed.sequence)?;
+        let pending = self.pending.get_mut(handed.sequence)?;
         let present = pending.deliveries == handed.deliveries && matches!(pending.phase, Phase::Out(_));
         present.then_some(pending)
     }
 
     pub(super) fn remove(&mut self, sequence: u64) {
-        let Some(pending) = self.pending.remove(&sequence) else { return };
+        let Some(pending) = self.pending.remove(sequence) else { return };
         match pending.phase {
             Phase::Out(_) => self.out -= 1,
             Phase::Waiting(_) => {}
@@ -122,18 +122,18 @@ impl Inner {
 
     pub(super) fn wait(&mut self, sequence: u64, phase: Phase) {
         let (Phase::Out(until) | Phase::Waiting(until)) = phase else { return };
-        let Some(pending) = self.pending.get_mut(&sequence) else { return };
+        let Some(pending) = self.pending.get_mut(sequence) else { return };
         (pending.phase, pending.queued) = (phase, Some(until));
         self.due.push(Reverse((until, sequence)));
         // What was settled in time leaves its entry behind.
         if self.due.len() > 2 * self.pending.len() + 64 {
             let pending = &self.pending;
-            self.due.retain(|Reverse((at, n))| pending.get(n).is_some_and(|p| p.queued == Some(*at)));
+            self.due.retain(|Reverse((at, n))| pending.get(*n).is_some_and(|p| p.queued == Some(*at)));
         }
     }
 
     pub(super) fn make_ready(&mut self, sequence: u64) {
-        if let Some(pending) = self.pending.get_mut(&sequence) {
+        if let Some(pending) = self.pending.get_mut(sequence) {
             (pending.phase, pending.queued) = (Phase::Ready, None);
             self.ready.insert(sequence);
         }
@@ -145,7 +145,7 @@ impl Inner {
             && at <= now
         {
             self.due.pop();
-            let Some(pending) = self.pending.get(&sequence).filter(|p| p.queued == Some(at)) else {
+            let Some(pending) = self.pending.get(sequence).filter(|p| p.queued == Some(at)) else {
                 continue;
             };
             match pending.phase {

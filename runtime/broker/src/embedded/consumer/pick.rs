@@ -235,8 +235,8 @@ impl Pick<'_> {
 
     fn hand_out(&mut self, sequence: u64, time: u64, record: Bytes) {
         let until = self.now + self.settings.ack_wait;
-        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None };
-        let pending = self.inner.pending.entry(sequence).or_insert(fresh);
+        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None, claimed: false };
+        let pending = self.inner.pending.get_or_insert(sequence, fresh);
         pending.deliveries = pending.deliveries.saturating_add(1);
         let (attempt, deliveries) = (pending.attempt, pending.deliveries);
         self.inner.out += 1;

@@ -38,9 +38,8 @@ impl Consumer {
                 continue;
             }
             let (attempt, deliveries) = (u32_at(bytes, at + 8)?, u32_at(bytes, at + 12)?);
-            inner
-                .pending
-                .insert(sequence, Pending { attempt, deliveries, phase: Phase::Ready, queued: None });
+            let pending = Pending { attempt, deliveries, phase: Phase::Ready, queued: None, claimed: false };
+            inner.pending.get_or_insert(sequence, pending);
             let wait = Duration::from_millis(due.saturating_sub(unix_millis()));
             if wait.is_zero() {
                 // It may have been handed out before the stop, whatever the snapshot knew.
@@ -66,8 +65,8 @@ impl Consumer {
         inner.cursor = inner.cursor.min(last + 1);
         inner.lease = inner.lease.min(last);
         inner.ahead.split_off(&(last + 1));
-        let gone = inner.pending.split_off(&(last + 1));
-        inner.ready.retain(|sequence| !gone.contains_key(sequence));
+        inner.pending.cut(last + 1);
+        inner.ready.split_off(&(last + 1));
     }
 }
 
@@ -82,7 +81,7 @@ impl Inner {
         bytes.extend_from_slice(&(self.pending.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&(ahead.clone().count() as u32).to_le_bytes());
         let wall = unix_millis();
-        for (sequence, pending) in &self.pending {
+        for (sequence, pending) in self.pending.iter() {
             let due = match pending.phase {
                 Phase::Waiting(until) => wall + until.saturating_duration_since(now).as_millis() as u64,
                 Phase::Out(_) | Phase::Ready => 0,

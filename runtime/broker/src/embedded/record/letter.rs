@@ -1,6 +1,6 @@
 //! A dead letter's record: the event as it was, in its own layout, and the details as JSON, which only people read.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use saf_event::Event;
 
 use super::{LETTER, Record, begin, decode_event, encode_event, end, event_again, text};
@@ -8,11 +8,11 @@ use crate::embedded::frame::{RECORD_HEAD_BYTES, u32_at, u64_at};
 use crate::{DeadLetter, Refusal};
 
 /// Appends a dead letter.
-pub(crate) fn encode(event: &Event, letter: &DeadLetter, out: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(crate) fn encode(event: &Event, letter: &DeadLetter, out: &mut BytesMut) -> Result<(), Refusal> {
     let details = serde_json::to_vec(letter)
         .map_err(|error| Refusal::Broker(format!("its dead letter cannot be written as JSON: {error}")))?;
     let start = begin(out, LETTER);
-    out.push(letter.channel.as_str().len() as u8);
+    out.put_u8(letter.channel.as_str().len() as u8);
     out.extend_from_slice(&event.sequence.to_le_bytes());
     out.extend_from_slice(&event.time.to_le_bytes());
     out.extend_from_slice(&(details.len() as u32).to_le_bytes());
@@ -79,9 +79,9 @@ mod tests {
                 reason,
                 attempts: Vec::new(),
             };
-            let mut out = Vec::new();
+            let mut out = BytesMut::new();
             encode(&event, &letter, &mut out).expect("small enough");
-            let bytes = Bytes::from(out).slice(RECORD_HEAD_BYTES..);
+            let bytes = out.freeze().slice(RECORD_HEAD_BYTES..);
             prop_assert_eq!(decode(&bytes), Some((event, letter)));
         }
     }
