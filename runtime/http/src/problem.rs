@@ -164,6 +164,8 @@ impl Kind {
     fn stored(self) -> Option<Value> {
         match self {
             Self::Unknown => Some(Value::from("unknown")),
+            // Nobody posted anything.
+            Self::Failed => None,
             other => other.status().is_server_error().then_some(Value::Bool(false)),
         }
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{BOTH, On, Stage, guest_path, until};
+use support::{BOTH, Stage, guest_path, until};
 
 const EVENTS: usize = 200;
 const ATTEMPTS: usize = 3;
@@ -43,13 +43,14 @@ fn two_hundred_poisonous_events_become_dead_letters_and_are_handled_once_the_gue
                     "{on:?}: {letter}"
                 );
             }
-            // JetStream has 4 KiB for all attempts, so it may cut the backtrace before the guest's own frames; a Rust guest says
-            // its place on stderr too.
             let last = attempts.last().expect("three");
             let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
-            let place =
-                if on == On::Embedded { text("backtrace") } else { text("backtrace") + &text("stderr") };
-            assert!(place.contains("mode.rs:"), "{on:?}: {letter}");
+            // `mode.rs:67`: JetStream has 4 KiB for all attempts, and leaves other frames out first.
+            let backtrace = text("backtrace");
+            let line = backtrace
+                .split_once("mode.rs:")
+                .map(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+            assert_eq!(line, Some(true), "{on:?}: file and line in the backtrace: {letter}");
             assert!(text("stderr").contains("hostile was asked to trap"), "{on:?}: {letter}");
             assert_eq!((&letter["channel"], &letter["digest"]), (&json!("job"), &digest), "{on:?}");
             let event = &letter["event"];

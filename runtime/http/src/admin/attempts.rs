@@ -98,7 +98,7 @@ async fn attempts(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     });
     let watched = select_all(watched.collect::<Vec<_>>());
     // Without a Channel there is nothing to see, which is no reason to end.
-    Ok(sse::response(desk.clone(), watched.chain(futures::stream::pending()).boxed()))
+    Ok(sse::response(desk.draining.clone(), watched.chain(futures::stream::pending()).boxed()))
 }
 
 /// One Channel's attempts.

@@ -190,7 +190,7 @@ async fn hand_over(
             done.stopped = Some(reason);
             break;
         }
-        if desk.is_closing() {
+        if desk.draining.has_begun() {
             done.stopped = Some("the router is stopping: repeat the request when it runs again".to_owned());
             break;
         }

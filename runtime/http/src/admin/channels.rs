@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{Method, Uri};
 use saf_broker::{Lag, Switch};
 use saf_channel::{Channel, Config, State as Condition};
@@ -16,7 +16,7 @@ use crate::admin::answer::{Answered, json};
 use crate::admin::desk::Desk;
 use crate::admin::openapi::{Answer, Api, Operation, of};
 use crate::admin::page::{self, Page};
-use crate::admin::query::Parameters;
+use crate::admin::query::{Named, Parameters};
 use crate::admin::time::Time;
 use crate::problem::Problem;
 
@@ -179,16 +179,16 @@ async fn list(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     json(&Page { items, next: page.next })
 }
 
-async fn show(State(desk): State<Arc<Desk>>, Path(name): Path<String>, uri: Uri) -> Answered {
+async fn show(State(desk): State<Arc<Desk>>, Named(name): Named, uri: Uri) -> Answered {
     Parameters::read(&uri, &[])?;
     json(&view(&desk, desk.channel(&name)?))
 }
 
-async fn pause(State(desk): State<Arc<Desk>>, Path(name): Path<String>, uri: Uri) -> Answered {
+async fn pause(State(desk): State<Arc<Desk>>, Named(name): Named, uri: Uri) -> Answered {
     switch(&desk, &name, &uri, Switch::Paused).await
 }
 
-async fn resume(State(desk): State<Arc<Desk>>, Path(name): Path<String>, uri: Uri) -> Answered {
+async fn resume(State(desk): State<Arc<Desk>>, Named(name): Named, uri: Uri) -> Answered {
     switch(&desk, &name, &uri, Switch::Running).await
 }
 

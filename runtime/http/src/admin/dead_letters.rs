@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use http::{Method, StatusCode, Uri};
 use saf_broker::{Attempt, DeadLetterFilter, StoredDeadLetter};
@@ -15,7 +15,7 @@ use crate::admin::desk::Desk;
 use crate::admin::event::{self, EventView};
 use crate::admin::openapi::{Answer, Api, Operation, of};
 use crate::admin::page::{self, Filling, Page, Wants};
-use crate::admin::query::{self, Form, Parameter, Parameters};
+use crate::admin::query::{self, Form, Named, Parameter, Parameters};
 use crate::admin::time::Time;
 use crate::problem::Problem;
 
@@ -214,20 +214,20 @@ fn detail_bytes(dead: &StoredDeadLetter) -> usize {
     dead.letter.reason.len() + texts.sum::<usize>()
 }
 
-async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>, uri: Uri) -> Answered {
+async fn show(State(desk): State<Arc<Desk>>, Named(id): Named, uri: Uri) -> Answered {
     Parameters::read(&uri, &[])?;
     let dead = desk.dead_letters()?.show(&id).await.map_err(Problem::broker)?;
     json(&DeadLetterView::from(&dead))
 }
 
 /// When the client hangs up it may have happened or not; the broker hands it over once however often it is repeated.
-async fn replay(State(desk): State<Arc<Desk>>, Path(id): Path<String>, uri: Uri) -> Answered {
+async fn replay(State(desk): State<Arc<Desk>>, Named(id): Named, uri: Uri) -> Answered {
     Parameters::read(&uri, &[])?;
     desk.dead_letters()?.replay(&id).await.map_err(Problem::broker)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn delete(State(desk): State<Arc<Desk>>, Path(id): Path<String>, uri: Uri) -> Answered {
+async fn delete(State(desk): State<Arc<Desk>>, Named(id): Named, uri: Uri) -> Answered {
     Parameters::read(&uri, &[])?;
     desk.dead_letters()?.delete(&id).await.map_err(Problem::broker)?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -8,7 +8,7 @@ use saf_event::StreamName;
 
 use crate::admin::query::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
-use crate::server::Tasks;
+use crate::server::Draining;
 
 /// The stream that is meant when none is named, if there is one of that name.
 const DEFAULT_STREAM: &str = "events";
@@ -22,7 +22,7 @@ pub(super) struct Desk {
     pub(super) broker: Shared,
     pub(super) channels: Vec<Arc<Channel>>,
     pub(super) streams: Vec<StreamName>,
-    pub(super) tasks: Tasks,
+    pub(super) draining: Draining,
 }
 
 impl Desk {
@@ -63,11 +63,6 @@ impl Desk {
 
     pub(super) fn dead_letters(&self) -> Result<&dyn DeadLetters, Problem> {
         self.broker.dead_letters().ok_or_else(stores_nothing)
-    }
-
-    /// Whether the listener drains: what has no end by itself ends then.
-    pub(super) fn is_closing(&self) -> bool {
-        self.tasks.is_closed()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
@@ -15,7 +15,7 @@ use crate::admin::desk::{self, Desk};
 use crate::admin::event::{self, EventView};
 use crate::admin::openapi::{Answer, Api, Operation, of};
 use crate::admin::page::{self, Filling, Page, Wants};
-use crate::admin::query::{Form, Parameter, Parameters};
+use crate::admin::query::{Form, Named, Parameter, Parameters};
 use crate::admin::time::Time;
 use crate::problem::{Kind, Problem};
 
@@ -117,12 +117,12 @@ async fn find(
     }
 }
 
-async fn show(State(desk): State<Arc<Desk>>, Path(sequence): Path<String>, uri: Uri) -> Answered {
+async fn show(State(desk): State<Arc<Desk>>, Named(sequence): Named, uri: Uri) -> Answered {
     let event = one(&desk, &sequence, &uri).await?;
     json(&EventView::from(&event))
 }
 
-async fn data(State(desk): State<Arc<Desk>>, Path(sequence): Path<String>, uri: Uri) -> Answered {
+async fn data(State(desk): State<Arc<Desk>>, Named(sequence): Named, uri: Uri) -> Answered {
     let event = one(&desk, &sequence, &uri).await?;
     let stored = event.content_type.as_ref().and_then(|text| HeaderValue::from_str(text).ok());
     let kind = stored.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));

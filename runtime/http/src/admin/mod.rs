@@ -82,7 +82,7 @@ impl Admin {
         let mut running = Running::new(&sockets, listener.tasks())?;
         let probe = Probe::new(broker.clone(), deps.readiness);
         let AdminDeps { channels, streams, .. } = deps;
-        let desk = Desk { broker, channels, streams, tasks: listener.tasks() };
+        let desk = Desk { broker, channels, streams, draining: running.draining() };
         let service = TowerToHyperService::new(router(guard, probe, deps.registry, api(desk)));
         if let Some(socket) = sockets.pop() {
             running.serve_here(socket, listener, service)?;

@@ -1,12 +1,13 @@
-//! The query of an admin request. Each route has one list of [`Parameter`]s: what it takes, what its documentation says, and what
-//! a client is told that sends another one, are the same list.
+//! What the path and the query of an admin request name. Each route has one list of [`Parameter`]s: what it takes, what its
+//! documentation says, and what a client is told that sends another one, are the same list.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
 use http::Uri;
+use http::request::Parts;
 
 use crate::problem::{Kind, Problem};
 
@@ -91,6 +92,20 @@ impl Parameters {
         self.take(name, |text| {
             let number = text.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| format!("write a number from {} to {}", range.start(), range.end()))
+        })
+    }
+}
+
+/// The one part of a path that varies, percent-decoded.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name)).map_err(|refused| {
+            Problem::new(Kind::InvalidRequest, format!("the path cannot be read: {}", refused.body_text()))
         })
     }
 }

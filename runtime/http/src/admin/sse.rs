@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,14 +15,12 @@ use futures::stream::{BoxStream, StreamExt as _, unfold};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::timeout;
 
-use crate::admin::desk::Desk;
+use crate::server::Draining;
 
 /// How often a silent stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How often a stream looks whether the listener drains: its task tracker can be asked, but tells nobody when it is closed.
-const LOOK_MILLIS: u64 = 100;
 /// Bytes of events after which they are handed to the connection, however many more are at hand.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -72,12 +69,10 @@ fn write(name: &str, json: &[u8], out: &mut Vec<u8>) {
 }
 
 /// 200 with what the source yields, until it ends or the listener drains.
-pub(super) fn response(desk: Arc<Desk>, source: BoxStream<'static, Message>) -> Response {
-    let mut look = interval(Duration::from_millis(LOOK_MILLIS));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+pub(super) fn response(draining: Draining, source: BoxStream<'static, Message>) -> Response {
     // It is asked again after its end, by `chunk` and then by `next`.
     let source = source.fuse().boxed();
-    let live = Live { source, desk, look, said: Instant::now(), begun: Begun::No };
+    let live = Live { source, draining, begun: Begun::No };
     let body = Body::from_stream(unfold(live, Live::next).map(Ok::<_, Infallible>));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -89,9 +84,7 @@ pub(super) fn response(desk: Arc<Desk>, source: BoxStream<'static, Message>) -> 
 
 struct Live {
     source: BoxStream<'static, Message>,
-    desk: Arc<Desk>,
-    look: Interval,
-    said: Instant,
+    draining: Draining,
     begun: Begun,
 }
 
@@ -107,25 +100,16 @@ impl Live {
             self.begun = Begun::Yes;
             return Some((Bytes::from_static(b": everything from here on\n\n"), self));
         }
-        loop {
-            let message = tokio::select! {
-                biased;
-                _ = self.look.tick() => None,
-                message = self.source.next() => Some(message?),
-            };
-            if self.desk.is_closing() {
-                return None;
-            }
-            if let Some(message) = message {
-                self.said = Instant::now();
-                let chunk = self.chunk(&message).await;
-                return Some((chunk, self));
-            }
-            if self.said.elapsed() >= HEARTBEAT {
-                self.said = Instant::now();
-                return Some((Bytes::from_static(b": alive\n\n"), self));
-            }
-        }
+        let message = tokio::select! {
+            biased;
+            () = self.draining.begun() => return None,
+            message = timeout(HEARTBEAT, self.source.next()) => message,
+        };
+        let chunk = match message {
+            Ok(message) => self.chunk(&message?).await,
+            Err(_) => Bytes::from_static(b": alive\n\n"),
+        };
+        Some((chunk, self))
     }
 
     /// One message, and those that are at hand with it.

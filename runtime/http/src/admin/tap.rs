@@ -63,7 +63,7 @@ async fn tap(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     let max_rate = query.number("max_rate", 1..=MAX_RATE)?;
     let tail = desk.journal()?.tail(&stream, &filter).await.map_err(Problem::broker)?;
     let thinned = unfold(Thinned { tail, sample, pace: max_rate.map(Pace::new), skipped: 0 }, Thinned::next);
-    Ok(sse::response(desk, thinned.boxed()))
+    Ok(sse::response(desk.draining.clone(), thinned.boxed()))
 }
 
 /// A tail of which some events are left out.

@@ -160,7 +160,7 @@ impl<'b> DeserializeSeed<'b> for OptionalText<'b> {
     type Value = Option<ByteString>;
 
     fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_option(self)
     }
 }
 
@@ -171,16 +171,12 @@ impl<'b> Visitor<'b> for OptionalText<'b> {
         f.write_str("a string")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'b str) -> Result<Self::Value, E> {
-        Ok(Some(self.0.slice_ref(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(ByteString::from(text)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
         Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'b>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        Text(self.0).deserialize(deserializer).map(Some)
     }
 }
 

@@ -61,16 +61,29 @@ pub(super) fn many(
         let receipts =
             if valid.is_empty() { Vec::new() } else { context.broker.publish_all(stream, valid).await };
         let mut receipts = receipts.into_iter();
-        let results = posted.into_iter().map(|posted| {
+        let mut results: Results = Vec::with_capacity(posted.len());
+        let mut duplicates = Vec::new();
+        for posted in posted {
             let result = posted.map(|posted| (posted, receipts.next().unwrap_or_else(unanswered)));
-            let context = &context;
-            async move {
-                let (posted, result) = result?;
-                posted.became(context, stream, result).await
-            }
+            results.push(result.and_then(|(posted, result)| match result {
+                Ok(receipt) if receipt.duplicate => {
+                    duplicates.push((results.len(), posted.clone(), receipt));
+                    Ok(posted.stored(receipt))
+                }
+                Ok(receipt) => Ok(posted.stored(receipt)),
+                Err(error) => Err(Problem::publish(error, posted.id)),
+            }));
+        }
+        let context = &context;
+        let compared = duplicates.into_iter().map(|(at, posted, receipt)| async move {
+            (at, posted.duplicated(context, stream, receipt).await)
         });
-        // Only duplicates wait for anything here.
-        futures::stream::iter(results).buffered(MAX_COMPARISONS_AT_ONCE).collect().await
+        let mut compared = futures::stream::iter(compared).buffer_unordered(MAX_COMPARISONS_AT_ONCE);
+        while let Some((at, result)) = compared.next().await {
+            results[at] = result;
+        }
+        drop(compared);
+        results
     })
 }
 
@@ -80,6 +93,7 @@ fn unanswered() -> Result<Receipt, PublishError> {
 }
 
 /// What an answer needs of an event that was handed to the broker.
+#[derive(Clone)]
 struct Posted {
     id: EventId,
     subject: Subject,
@@ -97,14 +111,28 @@ impl Posted {
         stream: &StreamName,
         result: Result<Receipt, PublishError>,
     ) -> Result<Stored, Problem> {
-        let receipt = match result {
-            Ok(receipt) => receipt,
-            Err(error) => return Err(Problem::publish(error, self.id)),
-        };
-        if receipt.duplicate && self.differs_from_first(cx, stream, receipt.sequence).await {
+        match result {
+            Ok(receipt) if receipt.duplicate => self.duplicated(cx, stream, receipt).await,
+            Ok(receipt) => Ok(self.stored(receipt)),
+            Err(error) => Err(Problem::publish(error, self.id)),
+        }
+    }
+
+    fn stored(self, receipt: Receipt) -> Stored {
+        Stored { id: self.id, subject: self.subject, receipt }
+    }
+
+    /// The same key means the same event, or a sender's mistake.
+    async fn duplicated(
+        self,
+        cx: &Context,
+        stream: &StreamName,
+        receipt: Receipt,
+    ) -> Result<Stored, Problem> {
+        if self.differs_from_first(cx, stream, receipt.sequence).await {
             return Err(Problem::id_reused(self.id, receipt.sequence));
         }
-        Ok(Stored { id: self.id, subject: self.subject, receipt })
+        Ok(self.stored(receipt))
     }
 
     /// Whether the event that was stored under the same key has another payload. One that cannot be read (retention took it,

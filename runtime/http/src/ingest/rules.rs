@@ -1,7 +1,6 @@
 //! The rules that every way in shares: ids, content types, the trace. Subjects and headers have theirs in `saf-event`.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use bytestring::ByteString;
 use http::header::{HeaderMap, HeaderValue};
@@ -15,8 +14,6 @@ pub(super) const APPLICATION_JSON: ByteString = ByteString::from_static("applica
 const MAX_CONTENT_TYPE_BYTES: usize = 512;
 /// Longest `tracestate`, in bytes, that the specification asks to pass on.
 const MAX_TRACESTATE_BYTES: usize = 512;
-/// A `traceparent` of version 00.
-const TRACEPARENT_BYTES: usize = 55;
 
 pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(Kind::InvalidEvent, detail)
@@ -76,10 +73,7 @@ impl Trace {
             }
             (None, None) => parse("ce-traceparent").map_or_else(TraceContext::root, TraceContext::child),
         };
-        let mut value = String::with_capacity(TRACEPARENT_BYTES);
-        // Writing to a String cannot fail.
-        let _ = write!(value, "{context}");
-        headers.set("traceparent", value);
+        headers.set("traceparent", context.header());
     }
 }
 

@@ -115,7 +115,9 @@ fn stream(query: &str) -> Result<Option<StreamName>, Problem> {
         };
         let name =
             StreamName::parse(name).map_err(|error| Problem::new(Kind::InvalidRequest, error.to_string()))?;
-        stream = Some(name);
+        if stream.replace(name).is_some() {
+            return Err(Problem::new(Kind::InvalidRequest, "?stream= is there twice: give it once"));
+        }
     }
     Ok(stream)
 }
@@ -135,7 +137,9 @@ mod tests {
                 "{query}"
             );
         }
-        for query in ["steam=other", "stream", "stream=", "stream=No%20Name", "stream=a&x=1"] {
+        for query in
+            ["steam=other", "stream", "stream=", "stream=No%20Name", "stream=a&x=1", "stream=a&stream=b"]
+        {
             assert!(stream(query).is_err_and(|p| p.kind() == Kind::InvalidRequest), "{query}");
         }
     }

@@ -127,7 +127,9 @@ impl Listener {
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .pipeline_flush(true)
+            // Never `pipeline_flush`: it lifts the limit above for what is written, and a tap that nobody reads takes all memory.
+            // Answers are small: copied together they go out in one plain write.
+            .writev(false)
             .serve_connection(Patience::new(stream, self.write_timeout), service);
         let mut connection = pin!(connection);
         let served = tokio::select! {

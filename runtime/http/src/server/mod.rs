@@ -58,6 +58,23 @@ impl<S> Service for S where
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Whether a listener drains: what has no end by itself ends then.
+#[derive(Clone)]
+pub(crate) struct Draining(watch::Receiver<Option<Duration>>);
+
+impl Draining {
+    pub(crate) fn has_begun(&self) -> bool {
+        // Closed: the listener was dropped, which begins it with no grace.
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
+    }
+
+    /// Resolves when it begins, at once if it has. Cancel-safe.
+    pub(crate) async fn begun(&mut self) {
+        // An error is the end of the listener.
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
+}
+
 /// A listener that runs. Dropping it closes it with no grace.
 pub struct Running {
     local_addr: SocketAddr,
@@ -83,6 +100,11 @@ impl Running {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// For what it serves.
+    pub(crate) fn draining(&self) -> Draining {
+        Draining(self.stop.subscribe())
     }
 
     /// Resolves when a part of the listener ended though nobody asked for it; the process should end then. Cancel-safe.

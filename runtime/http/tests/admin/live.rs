@@ -62,9 +62,12 @@ pub(crate) async fn a_tap_that_is_not_read_skips_and_says_how_many(on: On) {
         assert!(sequence > last, "in order");
         (shown, last) = (shown + 1, sequence);
     }
-    // That something is skipped is not asserted: seen on the embedded broker, about once in five runs nothing was, and nobody
-    // knows why yet.
     assert_eq!(shown + skipped, EVENTS, "{shown} shown, {skipped} skipped");
+    // A third at least: sockets and brokers together are to keep much less than the rest.
+    assert!(
+        skipped > EVENTS / 3,
+        "{shown} shown: somewhere more is kept for a reader who is late than is meant"
+    );
 }
 
 pub(crate) async fn attempts_are_shown_as_they_settle(on: On) {

@@ -15,6 +15,8 @@ pub(crate) async fn what_cannot_be_used_is_named(on: On) {
         ("GET /api/v1/events?limit=1&limit=2", "", 400, "invalid-request", "?limit="),
         ("GET /api/v1/events?stream=EVENTS", "", 400, "invalid-request", "?stream=EVENTS"),
         ("GET /api/v1/events/first", "", 400, "invalid-request", "sequence"),
+        ("GET /api/v1/events/%FF/data", "", 400, "invalid-request", "the path cannot be read"),
+        ("POST /api/v1/channels/%FF/pause", "", 400, "invalid-request", "the path cannot be read"),
         ("GET /api/v1/dead-letters?outcome=odd", "", 400, "invalid-request", "done, retry, reject"),
         ("GET /api/v1/dead-letters?after=nonsense", "", 400, "invalid-request", "?after=nonsense"),
         ("GET /api/v1/dead-letters?channel=A%20B", "", 400, "invalid-request", "?channel="),

@@ -35,6 +35,38 @@ async fn metrics_are_shown_to_who_may_see_them() {
 }
 
 #[tokio::test]
+async fn a_token_guards_every_path_of_the_api() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("token");
+    std::fs::write(&path, "open sesame").expect("written");
+    let server = Server::admin(Double::taking(), &format!("token = {{ file = {path:?} }}"));
+    let ask = async |method: &str, path: &str, authorization: &str| {
+        let mut client = server.connect().await;
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: router.example\r\n{authorization}\r\n");
+        client.write(request.as_bytes()).await;
+        if method == "HEAD" { client.head().await } else { client.answer().await }
+    };
+    let known = "authorization: Bearer open sesame\r\n";
+    let document = ask("GET", "/api/v1/openapi.json", known).await.json();
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() > 10, "{paths:?}");
+    for (path, methods) in paths {
+        let path = path.replace(['{', '}'], "");
+        // HEAD is served wherever GET is; the rest must be told nothing either, not even which methods there are.
+        let described = methods.as_object().expect("methods").keys().map(String::as_str);
+        for method in described.chain(["get", "head", "options", "put"]).map(str::to_uppercase) {
+            for authorization in ["", "authorization: Bearer no\r\n"] {
+                let answer = ask(&method, &path, authorization).await;
+                assert_eq!(answer.status, 401, "{method} {path} {authorization}");
+                assert!(answer.header("www-authenticate").is_some(), "{method} {path}");
+            }
+        }
+        let allowed = ask("PUT", &path, known).await;
+        assert_eq!((allowed.status, allowed.header("allow").is_some()), (405, true), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn each_path_has_its_methods() {
     let server = Server::admin(Double::taking(), "");
     for (request, status) in [

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use ureq::http::Method;
 
 use super::client::{Ask, Client, Query, Server, encoded};
-use super::table::{Column, Format, Limit, Listing, Out, Output, Row, Sheet, list, read};
-use super::text::{Time, json_line, printable, short};
+use super::table::{Column, Format, Limit, Listing, Output, Row, Sheet, list, show};
+use super::text::{Time, printable, short};
 use crate::exit::Failure;
 
 const SUBJECTS_CHARS: usize = 40;
@@ -74,13 +74,9 @@ impl Named {
     }
 
     fn inspect(&self, client: &Client, format: Format) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.get(&self.path(), &Query::default())?;
-        let mut out = Out::new();
-        match format {
-            Format::Table => read::<Channel>(&raw)?.sheet().print(&mut out)?,
-            Format::Json | Format::Ndjson => out.line(&json_line(raw.get()))?,
-        }
-        out.flush()
+        show(client, &self.path(), &Query::default(), format, |channel: &Channel, out| {
+            channel.sheet().print(out)
+        })
     }
 
     fn switch(&self, client: &Client, verb: &str, format: Format) -> Result<(), Failure> {

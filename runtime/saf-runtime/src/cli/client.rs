@@ -32,7 +32,8 @@ const MAX_PROBLEM_BYTES: u64 = 64 << 10;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Router")]
 pub(crate) struct Server {
-    /// The router's admin listener.
+    /// The router's admin listener; https:// for one behind a proxy with TLS, whose authority the system knows or SSL_CERT_FILE
+    /// names.
     #[arg(long, env = "SAF_URL", default_value = "http://127.0.0.1:1379", value_name = "URL", global = true)]
     url: String,
     /// The bearer token of the admin listener; as a variable, other users of the machine do not see it.
@@ -225,6 +226,12 @@ impl Client {
     fn failure(&self, asked: &str, error: &ureq::Error) -> Failure {
         match error {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Usage(format!("{asked}: {error}")),
+            error if is_tls(error) => Failure::Unreachable(format!(
+                "no trusted connection to {}: {}. A router itself listens without TLS (http://); for a proxy before it, name the \
+                 file of an authority that the system does not know in SSL_CERT_FILE",
+                self.base,
+                cause(error)
+            )),
             _ => Failure::Unreachable(format!(
                 "cannot reach the router at {}: {}. Is it running (saf-runtime --config router.toml)? If so, name {}",
                 self.base,
@@ -339,6 +346,17 @@ fn cause(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
         error => error.to_string(),
+    }
+}
+
+/// The handshake failed, or what came was none.
+fn is_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+        ureq::Error::Io(error) => {
+            error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+        }
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ use ureq::http::Method;
 
 use super::client::{Ask, Client, Patience, Query, Server, encoded};
 use super::item::Item;
-use super::table::{Column, Format, Limit, Out, Output, Row, Sheet, list, read};
+use super::table::{Column, Format, Limit, Out, Output, Row, Sheet, list, read, show};
 use super::text::{Time, json_line, micros, printable, printable_lines, short, since};
 use crate::exit::Failure;
 
@@ -148,7 +148,7 @@ impl DeadLetters {
             Action::List(ListArgs { filter, after, limit }) => {
                 list::<Letter>(&client, PATH, &filter.query(), after, limit, format)
             }
-            Action::Show(named) => show(&client, &named.id, format),
+            Action::Show(named) => show(&client, &one(&named.id), &Query::default(), format, Letter::print),
             Action::Replay(replay) => replay.run(&client, format),
             Action::Delete(delete) => delete.run(&client, format),
         }
@@ -157,16 +157,6 @@ impl DeadLetters {
 
 fn one(id: &str) -> String {
     format!("{PATH}/{}", encoded(id))
-}
-
-fn show(client: &Client, id: &str, format: Format) -> Result<(), Failure> {
-    let raw: Box<RawValue> = client.get(&one(id), &Query::default())?;
-    let mut out = Out::new();
-    match format {
-        Format::Table => read::<Letter>(&raw)?.print(&mut out)?,
-        Format::Json | Format::Ndjson => out.line(&json_line(raw.get()))?,
-    }
-    out.flush()
 }
 
 /// What a replay by filter came to.

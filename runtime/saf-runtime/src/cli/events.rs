@@ -2,13 +2,12 @@
 
 use std::io::Read;
 
-use serde_json::value::RawValue;
 use ureq::http::Method;
 
 use super::client::{Ask, Client, Patience, Query, Server, broke_off};
 use super::item::Item;
-use super::table::{Format, Limit, Out, Output, list, read};
-use super::text::{json_line, since};
+use super::table::{Format, Limit, Out, Output, list, show};
+use super::text::since;
 use crate::exit::Failure;
 
 const COPY_BYTES: usize = 64 << 10;
@@ -101,13 +100,7 @@ impl One {
     }
 
     fn show(&self, client: &Client, format: Format) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.get(&self.path(), &self.query())?;
-        let mut out = Out::new();
-        match format {
-            Format::Table => read::<Item>(&raw)?.sheet().print(&mut out)?,
-            Format::Json | Format::Ndjson => out.line(&json_line(raw.get()))?,
-        }
-        out.flush()
+        show(client, &self.path(), &self.query(), format, |event: &Item, out| event.sheet().print(out))
     }
 
     fn data(&self, client: &Client) -> Result<(), Failure> {

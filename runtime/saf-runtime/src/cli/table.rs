@@ -112,6 +112,23 @@ pub(crate) fn list<R: Row>(
     listing.end(cursor.filter(|_| limit.limit > 0))
 }
 
+/// Prints one thing: laid out by `print` for people, as the router wrote it for programs.
+pub(crate) fn show<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    query: &Query,
+    format: Format,
+    print: impl FnOnce(&T, &mut Out) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let raw: Box<RawValue> = client.get(path, query)?;
+    let mut out = Out::new();
+    match format {
+        Format::Table => print(&read(&raw)?, &mut out)?,
+        Format::Json | Format::Ndjson => out.line(&json_line(raw.get()))?,
+    }
+    out.flush()
+}
+
 /// A listing being printed.
 pub(crate) struct Listing<R> {
     format: Format,

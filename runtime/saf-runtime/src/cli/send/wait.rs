@@ -236,13 +236,15 @@ impl Progress {
         let (text, verdict) = (attempt.to_string(), attempt.next);
         report.tell("attempt", &text, raw)?;
         match verdict {
-            Verdict::Done | Verdict::DeadLetter => drop(self.open.remove(&attempt.channel)),
-            Verdict::Retry(_) | Verdict::Released => drop(self.open.insert(attempt.channel.clone(), text)),
-        }
-        if verdict == Verdict::DeadLetter {
-            self.dead.insert(attempt.channel);
-        } else {
-            self.emissions += attempt.emissions;
+            Verdict::Done => {
+                self.open.remove(&attempt.channel);
+                self.emissions += attempt.emissions;
+            }
+            Verdict::DeadLetter => {
+                self.open.remove(&attempt.channel);
+                self.dead.insert(attempt.channel);
+            }
+            Verdict::Retry(_) | Verdict::Released => drop(self.open.insert(attempt.channel, text)),
         }
         Ok(())
     }

@@ -1,109 +1,20 @@
-//! The commands as a user types them: the binary, its output and its exit codes, against a real router on the embedded store.
+//! The commands as a user types them: the binary, its output and its exit codes, against a real router.
 #![allow(clippy::expect_used, reason = "a test that finds something else should stop there")]
 
+mod https;
+mod said;
+mod send;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::{On, Router, Stage, free_port, until};
 
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{self:?}");
-        self
-    }
-
-    #[track_caller]
-    fn fails(self, code: i32, parts: &[&str]) -> Self {
-        assert_eq!(self.code, Some(code), "{self:?}");
-        for part in parts {
-            assert!(self.err.contains(part), "stderr lacks {part:?}: {self:?}");
-        }
-        self
-    }
-
-    /// Each line as JSON.
-    #[track_caller]
-    fn json_lines(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        self.out.lines().map(parse).collect()
-    }
-
-    /// The words of each line of a table, without its head.
-    fn rows(&self) -> Vec<Vec<&str>> {
-        self.out.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
-    }
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
-    for name in ["SAF_URL", "SAF_TOKEN", "SAF_INGEST_URL", "SAF_INGEST_TOKEN", "SAF_CONFIG"] {
-        command.env_remove(name);
-    }
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// A command that needs no router.
-fn alone(args: &[&str]) -> Said {
-    Said::of(&command(args).output().expect("runs"))
-}
-
-fn at(router: &Router, args: &[&str]) -> Command {
-    let mut command = command(args);
-    command.env("SAF_URL", &router.admin).env("SAF_INGEST_URL", &router.ingest);
-    command
-}
-
-/// A command that asks a router.
-fn ask(router: &Router, args: &[&str]) -> Said {
-    Said::of(&at(router, args).output().expect("runs"))
-}
-
-/// The same, with something on standard input.
-fn ask_with(router: &Router, args: &[&str], input: &[u8]) -> Said {
-    let mut child = at(router, args).stdin(Stdio::piped()).spawn().expect("starts");
-    child.stdin.take().expect("piped").write_all(input).expect("reads");
-    Said::of(&child.wait_with_output().expect("ends"))
-}
-
-/// A tap that is open.
-fn tap(router: &Router, args: &[&str]) -> Child {
-    let mut child = at(router, args).spawn().expect("starts");
-    let mut line = String::new();
-    let err = child.stderr.as_mut().expect("piped");
-    BufReader::new(err).read_line(&mut line).expect("says something");
-    assert!(line.contains("tapping"), "{line}");
-    child
-}
-
-fn echo() -> Stage {
-    Stage::new(On::Embedded).channel("echo", "echo", &["hello"], "emit.subjects = [\"echo.>\"]")
-}
-
-/// A Channel that does what the data of its events says.
-fn hostile() -> Stage {
-    let rest = "backoff = [\"10ms\"]\nmax_attempts = 3\nemit.subjects = [\"hostile.>\"]";
-    Stage::new(On::Embedded).channel("hostile", "hostile", &["do"], rest)
-}
+use said::{Said, alone, ask, at, echo, hostile, tap};
+use support::{On, Stage, free_port, until};
 
 #[test]
 fn a_slip_is_told_before_anything_is_sent() {
@@ -177,92 +88,6 @@ fn every_command_has_help_with_examples() {
 }
 
 #[test]
-fn send_wait_shows_what_became_of_an_event() {
-    let stage = echo();
-    let router = stage.start();
-    let said = ask(&router, &["send", "hello", r#"{"name": "world"}"#, "--wait"]).ok();
-    for part in ["stored: hello, sequence 1, id ", "echo: attempt 1 done", "emitted: echo.hello, sequence 2"]
-    {
-        assert!(said.out.contains(part), "lacks {part:?}: {said:?}");
-    }
-    assert!(said.out.contains(r#"{"name": "world"}"#), "byte for byte: {said:?}");
-
-    let lines = ask(&router, &["send", "hello", "1", "--wait", "--format", "ndjson"]).ok().json_lines();
-    assert_eq!(lines[0]["receipt"]["sequence"], 3);
-    assert_eq!(
-        (&lines[1]["attempt"]["channel"], &lines[1]["attempt"]["next"]),
-        (&json!("echo"), &json!("done"))
-    );
-    assert_eq!(
-        (&lines[2]["emission"]["parent"], &lines[2]["emission"]["data"]),
-        (&json!("events:3"), &json!(1))
-    );
-
-    let said = ask(&router, &["send", "nobody.listens", "--wait"]).ok();
-    assert!(said.err.contains("no Channel of stream events subscribes to nobody.listens"), "{said:?}");
-}
-
-#[test]
-fn send_wait_fails_when_a_channel_cannot_handle_the_event() {
-    let stage = hostile();
-    let router = stage.start();
-    let said = ask(&router, &["send", "do", "retry-then-succeed", "--wait"]).ok();
-    let attempts = said.out.lines().filter(|line| line.starts_with("hostile: attempt")).count();
-    assert!(
-        attempts == 3 && said.out.contains("again in") && said.out.contains("hostile.succeeded"),
-        "{said:?}"
-    );
-
-    let said = ask(&router, &["send", "do", "reject", "--wait"]);
-    let said = said.fails(1, &["a dead letter of hostile", "dead-letters list --channel hostile"]);
-    assert!(said.out.contains("asked to reject"), "{said:?}");
-
-    ask(&router, &["channels", "pause", "hostile"]).ok();
-    until("the pause", || (router.channel("hostile")["state"] == "paused").then_some(()));
-    let said = ask(&router, &["send", "do", "ok", "--wait", "--timeout", "500ms"]);
-    said.fails(1, &["hostile is paused", "not settled in time", "no attempt yet", "--timeout"]);
-}
-
-#[test]
-fn what_is_sent_is_what_is_stored() {
-    let stage = echo();
-    let router = stage.start();
-    let file = stage.folder.path().join("data.bin");
-    fs::write(&file, b"\x1b\xff").expect("writable");
-    let file = file.to_str().expect("text");
-    ask(&router, &["send", "a", "--header", "x-a=1", "--header", "x-a=2", "--id", "7"]).ok();
-    ask(&router, &["send", "a", "not json"]).ok();
-    ask(&router, &["send", "a", "--file", file, "--content-type", "image/x"]).ok();
-    ask_with(&router, &["send", "a", "--file", "-"], b"{\"n\": 1.0}\n").ok();
-    ask(
-        &router,
-        &["send", "a", "{}", "--raw", "--header", "x-b=3", "--content-type", "text/csv", "--id", "8"],
-    )
-    .ok();
-    let said = ask(&router, &["send", "a", "--id", "7", "--header", "x-a=1", "--header", "x-a=2"]).ok();
-    assert!(said.out.contains("stored before: a, sequence 1"), "{said:?}");
-
-    let events = router.events("a");
-    let seen = |n: usize| {
-        let event = &events[n];
-        let headers = event["headers"].as_array().expect("a list").iter();
-        // The router's own.
-        let headers: Vec<_> = headers.filter(|header| header[0] != "traceparent").collect();
-        json!([event["content_type"], headers, event.get("data").or(event.get("data_base64"))])
-    };
-    assert_eq!(seen(0), json!([null, [["x-a", "1"], ["x-a", "2"]], ""]));
-    assert_eq!(seen(1), json!(["text/plain; charset=utf-8", [], "bm90IGpzb24="]));
-    assert_eq!(seen(2), json!(["image/x", [], "G/8="]));
-    assert_eq!(seen(3), json!(["application/json", [], {"n": 1.0}]));
-    assert_eq!(seen(4), json!(["text/csv", [["x-b", "3"]], "e30="]));
-    assert_eq!((&events[0]["id"], &events[4]["id"], events.len()), (&json!("7"), &json!("8"), 5));
-
-    let refused = ask(&router, &["send", "a", "--header", "Nats-Msg-Id=1"]);
-    refused.fails(1, &["Invalid event", "reserved", "was answered 400"]);
-    ask(&router, &["send", "a", "--stream", "none"]).fails(1, &["No such stream"]);
-}
-
-#[test]
 fn events_are_listed_over_pages_shown_and_given_back_byte_for_byte() {
     let stage = Stage::new(On::Embedded);
     let router = stage.start();
@@ -298,7 +123,7 @@ fn events_are_listed_over_pages_shown_and_given_back_byte_for_byte() {
 
 #[test]
 fn channels_are_listed_inspected_paused_and_resumed() {
-    let stage = echo();
+    let stage = echo(On::Embedded);
     let router = stage.start();
     ask(&router, &["send", "hello", "--wait"]).ok();
     let said = ask(&router, &["channels"]).ok();
@@ -324,7 +149,7 @@ fn channels_are_listed_inspected_paused_and_resumed() {
 
 #[test]
 fn dead_letters_are_shown_with_their_attempts_replayed_and_deleted() {
-    let stage = hostile();
+    let stage = hostile(On::Embedded);
     let router = stage.start();
     ask(&router, &["send", "do", "trap", "--wait"]).fails(1, &["a dead letter of hostile"]);
     let said = ask(&router, &["dlq"]).ok();
