@@ -191,7 +191,7 @@ impl Feeder {
     /// Gives the workers what was taken, in hops. `None` when they are gone.
     async fn hand_on(&self, taken: &mut Vec<Delivery>) -> Option<()> {
         let build = self.build.load();
-        let max = self.pace.hop();
+        let max = self.pace.hop(taken.len(), build.config.concurrency);
         let mut hop = Vec::new();
         for delivery in taken.drain(..) {
             let sequence = delivery.event.sequence;

@@ -8,9 +8,6 @@
 //! Deliberately absent: what happens between calls; that is `pool`'s. An instance that failed is dead and must be dropped.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +15,7 @@ use saf_event::{ByteString, Event};
 use wasmtime::{CallHook, Engine, PoolConcurrencyLimitError, Store};
 
 use crate::bindings::{self, Channel, saf::channel::types as wit};
+use crate::bounded::bounded;
 use crate::clock::Clock;
 use crate::component::Component;
 use crate::config::Limits;
@@ -200,32 +198,6 @@ fn begin(store: &mut Store<World>, clock: &Clock, limits: &Limits) -> wasmtime::
     let deadline = clock.after(limits.timeout.0);
     store.data_mut().meter.begin(deadline);
     Ok(deadline)
-}
-
-/// Runs a call until the clock reads `deadline`, or drops it. A guest that runs is compared with the clock at every yield, one that
-/// waits is woken by a timer; neither costs a call anything that is ready when it is polled first.
-async fn bounded<T>(
-    call: impl Future<Output = wasmtime::Result<T>>,
-    clock: &Clock,
-    deadline: u64,
-) -> Result<T, Failure> {
-    let mut call = pin!(call);
-    let first = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
-    if let Poll::Ready(result) = first {
-        return result.map_err(Failure::Error);
-    }
-    let left = Duration::from_millis(deadline.saturating_sub(clock.now()));
-    let mut alarm = pin!(tokio::time::sleep(left));
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = call.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(Failure::Error));
-        }
-        if clock.now() >= deadline || alarm.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Failure::Elapsed));
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 fn lift_fuel(limits: &Limits) -> usize {

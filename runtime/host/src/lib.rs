@@ -16,6 +16,7 @@
 //! the caller's tokio runtime, which needs its timer.
 
 mod bindings;
+mod bounded;
 mod capability;
 mod case;
 mod clock;

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,10 @@ use support::{On, Router, Stage, until};
 /// Computes, waits for memory, fills memory by single instructions, and calls the host: what fuel and yields see differently.
 const MODES: [&str; 4] = ["spin", "cache-miss", "memory-fill", "host-calls"];
 const CHANNELS_PER_CORE: usize = 4;
+/// Posted before anything hostile runs.
+const POSTS_ALONE: usize = 500;
+/// Posted between two looks at whether everything hostile has ended.
+const POSTS_A_LOOK: usize = 20;
 const EVENTS: usize = 4;
 const ATTEMPTS: u64 = 2;
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -27,7 +32,8 @@ const SLOWEST_POST: Duration = Duration::from_secs(1);
 #[test]
 fn every_attempt_is_stopped_in_time_and_nobody_else_is_held_up() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut stage = Stage::new(On::Embedded).channel("good", "sink", &["good"], "");
+    let mut stage =
+        Stage::new(On::Embedded).channel("good", "echo", &["good"], "emit.subjects = [\"echo.>\"]");
     for n in 0..CHANNELS_PER_CORE * cores {
         let mode = MODES[n % MODES.len()];
         let rest = format!(
@@ -39,26 +45,23 @@ fn every_attempt_is_stopped_in_time_and_nobody_else_is_held_up() {
         stage = stage.channel(&format!("{mode}-{n}"), "hostile", &["bad"], &rest);
     }
     let router = stage.start();
+    let mut alone: Vec<_> = (0..POSTS_ALONE).map(|_| post(&router)).collect();
     for n in 0..EVENTS {
         assert_eq!(router.post(&json!({"subject": "bad", "data": n})).status, 202);
     }
     let expected = EVENTS * CHANNELS_PER_CORE * cores;
     let dead = |router: &Router| router.metric("saf_channel_dead_letters_total", &[]) as usize;
-    let (mut posts, mut handling) = (Vec::new(), Vec::new());
+    let mut posts = Vec::new();
     while dead(&router) < expected {
-        let start = Instant::now();
-        assert_eq!(router.post(&json!({"subject": "good"})).status, 202);
-        posts.push(start.elapsed());
-        router.wait_attempts("good", "done", posts.len());
-        handling.push(start.elapsed());
+        posts.extend((0..POSTS_A_LOOK).map(|_| post(&router)));
     }
-    println!(
-        "{} posts beside {} hostile Channels: {}",
-        posts.len(),
-        expected / EVENTS,
-        percentiles(&mut posts)
-    );
-    println!("posted and handled: {}", percentiles(&mut handling));
+    router.wait_attempts("good", "done", POSTS_ALONE + posts.len());
+    let mut handled = handled(&router);
+    let mut handled_beside = handled.split_off(POSTS_ALONE);
+    println!("posts alone: {}", percentiles(&mut alone));
+    println!("posts beside {} hostile Channels: {}", expected / EVENTS, percentiles(&mut posts));
+    println!("stored to handled, alone: {}", percentiles(&mut handled));
+    println!("stored to handled, beside: {}", percentiles(&mut handled_beside));
     assert!(posts.len() > 20, "only {} posts beside {expected} events that never end", posts.len());
     assert!(at(&posts, 99) < SLOWEST_POST, "posts were held up: {}", percentiles(&mut posts));
 
@@ -72,6 +75,27 @@ fn every_attempt_is_stopped_in_time_and_nobody_else_is_held_up() {
             letters.iter().filter(|letter| letter["channel"].as_str().is_some_and(|c| c.starts_with(mode))),
         );
     }
+}
+
+/// How long one post takes.
+fn post(router: &Router) -> Duration {
+    let start = Instant::now();
+    assert_eq!(router.post(&json!({"subject": "good"})).status, 202);
+    start.elapsed()
+}
+
+/// From storing an event to storing its emission, by the store's own clock, in the order of the events.
+fn handled(router: &Router) -> Vec<Duration> {
+    let time =
+        |event: &Value| humantime::parse_rfc3339(event["time"].as_str().expect("a time")).expect("RFC 3339");
+    let parent = |echo: &Value| echo["parent"].as_str().expect("a parent").to_owned();
+    let emitted: HashMap<_, _> =
+        router.events("echo.good").iter().map(|echo| (parent(echo), time(echo))).collect();
+    let took = |event: &Value| {
+        let emitted = emitted[&format!("events:{}", event["sequence"])];
+        emitted.duration_since(time(event)).expect("the store's clock never falls")
+    };
+    router.events("good").iter().map(took).collect()
 }
 
 fn check_stopped_in_time<'a>(mode: &str, letters: impl Iterator<Item = &'a Value>) {
