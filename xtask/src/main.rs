@@ -3,7 +3,9 @@
 //! ([`tools`]).
 //!
 //! It needs a Rust tool chain; `test` and `check` also Python 3 for tools that come prebuilt, and npm for the example
-//! payloads. It installs nothing outside cargo's target folder, except a Rust target through rustup.
+//! payloads; guests in other languages need what [`commands::guests`] says, and are skipped without it. It installs nothing
+//! outside cargo's target folder, except a Rust target through rustup, and what npm calls `node_modules` beside the guests in
+//! JavaScript and TypeScript, where it must stand.
 
 mod commands;
 mod step;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::guests::Language;
 use crate::workspace::Workspace;
 
 /// Builds, tests and runs saf from this checkout.
@@ -41,8 +44,12 @@ enum Command {
     },
     /// Build the router for release, and the guests
     Build,
-    /// Build the guests into guests/dist
-    Guests,
+    /// Build the guests into guests/dist, in every language whose tools are there
+    Guests {
+        /// Build only this language, and fail without its tools; may be given several times
+        #[arg(long)]
+        language: Vec<Language>,
+    },
     /// Formatting, lints, licences and sources, of the router and the guests
     Check,
     /// Build for release and run the benchmarks
@@ -70,7 +77,7 @@ fn perform(command: Command) -> anyhow::Result<()> {
         Command::Run { arguments } => commands::run::run(&workspace, arguments),
         Command::Test { arguments } => commands::test::run(&workspace, &arguments),
         Command::Build => commands::build::run(&workspace),
-        Command::Guests => commands::guests::run(&workspace),
+        Command::Guests { language } => commands::guests::build(&workspace, &language),
         Command::Check => commands::check::run(&workspace),
         Command::Bench { arguments } => commands::bench::run(&workspace, &arguments),
     }

@@ -16,12 +16,20 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// The checkout that this program was built from; its target folder is `CARGO_TARGET_DIR` when set, as for cargo.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in no checkout")?;
+        // Cargo says it when it runs this; what it said when this was built may be another checkout with the same target folder.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&manifest).parent().context("xtask stands in no checkout")?;
         let target = match env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
             Some(folder) => std::path::absolute(folder).context("CARGO_TARGET_DIR is no path")?,
             None => root.join("target"),
         };
         Ok(Self { root: root.into(), target })
+    }
+
+    /// A checkout in `root`, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.into(), target: root.join("target") }
     }
 
     /// The checkout.
@@ -39,9 +47,19 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// The sources of the guests in a language, and of its SDK.
+    pub(crate) fn guests(&self, language: &str) -> PathBuf {
+        self.root.join("guests").join(language)
+    }
+
     /// The Rust guests' sources.
     pub(crate) fn rust_guests(&self) -> PathBuf {
-        self.root.join("guests/rust")
+        self.guests("rust")
+    }
+
+    /// What every guest implements.
+    pub(crate) fn contract(&self) -> PathBuf {
+        self.root.join("wit/channel.wit")
     }
 
     /// Built components, a folder for each language.
@@ -49,7 +67,14 @@ impl Workspace {
         self.root.join("guests/dist")
     }
 
-    /// Where the Rust guests are built. Not the router's target folder: two cargos would wait for each other's lock.
+    /// Where a step between sources and component leaves the file `name`; its folder is there.
+    pub(crate) fn scratch(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.guests_target().join("scratch");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder.join(name))
+    }
+
+    /// Where the guests are built. Not the router's target folder: two cargos would wait for each other's lock.
     pub(crate) fn guests_target(&self) -> PathBuf {
         self.target.join("guests")
     }

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
-use crate::commands::guests;
+use crate::commands::guests::{self, Language};
 use crate::step;
 use crate::tools;
 use crate::workspace::Workspace;
 
 /// Passes `arguments` on.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Result<()> {
-    guests::run(workspace)?;
+    guests::build(workspace, &[Language::Rust])?;
     let nats_server = tools::nats_server(workspace)?;
     // Both packages each time, and programs by their paths: cargo would build what they share again with the features of one.
     const PACKAGES: [&str; 6] = ["build", "--release", "--package", "saf-runtime", "--package", "saf-bench"];

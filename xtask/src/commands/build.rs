@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 
 /// Builds both and says where they are.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
-    guests::run(workspace)?;
+    guests::build(workspace, &[])?;
     let mut build = workspace.cargo(&["build", "--release", "--package", "saf-runtime"]);
     step::run("building the router for release", &mut build)?;
     let name = format!("saf-runtime{}", std::env::consts::EXE_SUFFIX);

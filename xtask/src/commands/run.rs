@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::commands::guests;
+use crate::commands::guests::{self, Language};
 use crate::step;
 use crate::workspace::Workspace;
 
@@ -13,7 +13,7 @@ const CONFIG: &str = "config/router.toml";
 
 /// Builds and starts the router; on Unix it takes this process' place, so that signals and the exit code are its own.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<OsString>) -> anyhow::Result<()> {
-    guests::run(workspace)?;
+    guests::build(workspace, &[Language::Rust])?;
     step::run("building the router", &mut workspace.cargo(&["build", "--package", "saf-runtime"]))?;
     let mut router = workspace.cargo(&["run", "--quiet", "--package", "saf-runtime", "--"]);
     // Paths among the arguments are the caller's.

@@ -21,21 +21,17 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Resu
     let examples = tools::webhook_examples(workspace)?;
     let skipped =
         "==> SKIPPED: tests with GitHub's example webhooks, because npm is missing. Install Node.js with npm";
-    guests::run(workspace)?;
+    guests::build(workspace, &[])?;
     let with_parts = |mut command: Command| {
         command.env("NATS_SERVER", &nats_server).env("SAF_GUESTS", workspace.components());
-        match &examples {
-            WebhookExamples::Fetched(path) => command.env("SAF_WEBHOOK_EXAMPLES", path),
-            WebhookExamples::NoNpm => command.env_remove("SAF_WEBHOOK_EXAMPLES"),
-        };
+        examples.pass_to(&mut command);
         command
     };
     if let WebhookExamples::NoNpm = examples {
         eprintln!("{skipped}");
     }
     if arguments.is_empty() {
-        let mut test = with_parts(workspace.guests_cargo(&["test"]));
-        step::run("testing the Rust guests, natively", &mut test)?;
+        guests::test(workspace, &examples)?;
         let mut test = with_parts(workspace.cargo(&["test", "--workspace", "--no-fail-fast"]));
         step::run("testing the router", &mut test)?;
     } else {

@@ -1,25 +1,21 @@
 //! Gives each event back: the same data and content type, on `echo.<subject>`.
 
-wit_bindgen::generate!({ path: "../../../wit", world: "channel" });
+use saf_channel::{Emission, Event};
 
-use exports::saf::channel::handler::{Emission, Event, Failure, Guest};
+saf_channel::handler!(echo);
 
-struct Echo;
+fn echo(event: Event) -> Emission {
+    let Event { subject, data, content_type, .. } = event;
+    Emission { content_type, ..Emission::new(format!("echo.{subject}"), data) }
+}
 
-export!(Echo);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Guest for Echo {
-    fn init(_config: String) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn handle(event: Event) -> Result<Vec<Emission>, Failure> {
-        Ok(vec![Emission {
-            subject: format!("echo.{}", event.subject),
-            data: event.data,
-            content_type: event.content_type,
-            headers: vec![],
-            id: None,
-        }])
+    #[test]
+    fn an_event_comes_back() {
+        let event = Event { content_type: Some("text/plain".into()), ..Event::new("a.b", "x") };
+        assert_eq!(echo(event), Emission::new("echo.a.b", "x").with_content_type("text/plain"));
     }
 }

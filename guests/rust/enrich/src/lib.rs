@@ -1,30 +1,14 @@
 //! Adds `"enriched": true` to a JSON object and emits it on `enriched.<subject>`; the other keys keep their order. Data that
 //! is no JSON object is rejected: it would fail again on every attempt.
 
-wit_bindgen::generate!({ path: "../../../wit", world: "channel" });
-
+use saf_channel::{Emission, Event, Failure};
 use serde_json::{Map, Value};
 
-use exports::saf::channel::handler::{Emission, Event, Failure, Guest};
+saf_channel::handler!(handle);
 
-struct Enrich;
-
-export!(Enrich);
-
-impl Guest for Enrich {
-    fn init(_config: String) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn handle(event: Event) -> Result<Vec<Emission>, Failure> {
-        Ok(vec![Emission {
-            subject: format!("enriched.{}", event.subject),
-            data: enrich(&event.data).map_err(|e| Failure::Reject(format!("not a JSON object: {e}")))?,
-            content_type: Some("application/json".into()),
-            headers: vec![],
-            id: None,
-        }])
-    }
+fn handle(event: Event) -> Result<Emission, Failure> {
+    let data = enrich(&event.data).map_err(|e| Failure::reject(format!("not a JSON object: {e}")))?;
+    Ok(Emission::new(format!("enriched.{}", event.subject), data).with_content_type("application/json"))
 }
 
 fn enrich(data: &[u8]) -> serde_json::Result<Vec<u8>> {
@@ -43,6 +27,10 @@ mod tests {
             ("{}", r#"{"enriched":true}"#),
             (r#" {"z": 1, "a": [null, 1.50, "é"]} "#, r#"{"z":1,"a":[null,1.5,"é"],"enriched":true}"#),
             (r#"{"enriched": false, "b": 2}"#, r#"{"enriched":true,"b":2}"#),
+            (
+                r#"{"n": [0.18977884619329854, 4.9947976805055876e145]}"#,
+                r#"{"n":[0.18977884619329854,4.994797680505588e+145],"enriched":true}"#,
+            ),
         ];
         for (data, expected) in cases {
             let enriched = enrich(data.as_bytes()).expect("an object");

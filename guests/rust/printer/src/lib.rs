@@ -1,13 +1,10 @@
 //! Prints each event as one line, which the router logs at `info`: sequence, subject, id and data. With `greeting` in the
 //! Channel's `config`, each line starts with it.
 
-wit_bindgen::generate!({ path: "../../../wit", world: "channel" });
-
-use std::sync::OnceLock;
-
+use saf_channel::{Answer, Channel, Event};
 use serde::Deserialize;
 
-use exports::saf::channel::handler::{Emission, Event, Failure, Guest};
+saf_channel::channel!(Printer);
 
 /// The Channel's `config` table.
 #[derive(Deserialize)]
@@ -15,22 +12,19 @@ struct Config {
     greeting: Option<String>,
 }
 
-/// Lives as long as the instance.
-static CONFIG: OnceLock<Config> = OnceLock::new();
+struct Printer {
+    greeting: Option<String>,
+}
 
-struct Printer;
+impl Channel for Printer {
+    type Config = Config;
 
-export!(Printer);
-
-impl Guest for Printer {
-    fn init(config: String) -> Result<(), String> {
-        let config = serde_json::from_str(&config).map_err(|e| e.to_string())?;
-        CONFIG.get_or_init(|| config);
-        Ok(())
+    fn new(config: Config) -> Result<Self, String> {
+        Ok(Self { greeting: config.greeting })
     }
 
-    fn handle(event: Event) -> Result<Vec<Emission>, Failure> {
-        if let Some(greeting) = CONFIG.get().and_then(|config| config.greeting.as_deref()) {
+    fn handle(&mut self, event: Event) -> Answer {
+        if let Some(greeting) = &self.greeting {
             print!("{greeting} ");
         }
         println!("{} {} {} {}", event.sequence, event.subject, event.id, one_line(&event.data));

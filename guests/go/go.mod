@@ -1,0 +1,3 @@
+module saf-guests
+
+go 1.24
