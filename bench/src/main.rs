@@ -24,7 +24,8 @@ mod router;
 mod scale;
 mod stage;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -51,6 +52,9 @@ struct Arguments {
     /// Print the rows' names and what each measures, and run nothing
     #[arg(long)]
     list: bool,
+    /// Hold an exclusive lock on this file during each round: on a machine that others use, they can wait for it (`flock FILE command`)
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Where the table goes; bench/RESULTS.md after a full run, nowhere after --quick or --row
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -89,6 +93,7 @@ fn perform(arguments: &Arguments) -> anyhow::Result<()> {
     let bench = Bench { programs: Programs::find()?, scale };
     let mut results = Results::default();
     for round in 1..=scale.rounds {
+        let _alone = arguments.lock.as_deref().map(lock).transpose()?;
         for row in &rows {
             let figure = (row.run)(&bench);
             report::progress(round, scale.rounds, row, &figure);
@@ -108,6 +113,14 @@ fn perform(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("written to {}", path.display());
     }
     Ok(())
+}
+
+/// The lock ends with the file.
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 /// In the order in which a round runs them: what is compared stands close together.
