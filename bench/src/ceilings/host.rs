@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::future::join_all;
 use saf_event::{ByteString, ChannelName, Event, EventId, Headers, Subject};
-use saf_host::{Config, Host, Limits, Pool, Recycle, Setup, Verdict};
+use saf_host::{Config, Grants, Host, Limits, Pool, Recycle, Setup, Verdict};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bench::{Bench, Figure};
@@ -55,7 +55,9 @@ async fn pool(bench: &Bench, guest: &str) -> anyhow::Result<Pool> {
         channel: ChannelName::parse("bench")?,
         limits: Limits::default(),
         instances: Recycle::default(),
+        grants: Grants::default(),
         config_json: "{}".to_owned(),
+        answers_to: None,
     };
     Ok(Pool::new(&host, component, setup))
 }

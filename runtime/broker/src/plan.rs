@@ -7,7 +7,7 @@ use saf_event::{ChannelName, Filter, StreamName};
 use crate::StreamConfig;
 
 /// Everything that must exist before events flow.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The streams.
     pub streams: Vec<StreamPlan>,
@@ -16,7 +16,7 @@ pub struct Plan {
 }
 
 /// A stream to make ready.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPlan {
     /// Its name.
     pub name: StreamName,
@@ -25,7 +25,7 @@ pub struct StreamPlan {
 }
 
 /// A Channel's consumer to make ready.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelPlan {
     /// The Channel; also the consumer's durable name.
     pub channel: ChannelName,

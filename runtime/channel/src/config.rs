@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use saf_broker::{Order, Start};
 use saf_event::{Filter, Span, StreamName};
-use saf_host::{Limits, Recycle};
+use saf_host::{Grants, Limits, Recycle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub instances: Recycle,
     /// What it may emit.
     pub emit: Emit,
+    /// What it may reach outside itself.
+    pub grants: Grants,
     /// Goes to the guest's `init` as JSON.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub config: serde_json::Value,
@@ -81,6 +83,7 @@ impl Default for Config {
             limits: Limits::default(),
             instances: Recycle::default(),
             emit: Emit::default(),
+            grants: Grants::default(),
             config: serde_json::Value::Object(serde_json::Map::new()),
         }
     }

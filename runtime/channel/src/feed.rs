@@ -112,13 +112,22 @@ impl Feeder {
                 Supply::Untried => {}
                 Supply::Faulted(reason) => {
                     self.set(State::Faulted, Some(reason));
-                    sleep(jittered(wait)).await;
+                    self.sleep_unless_replaced(jittered(wait)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
             self.supply.send_replace(self.try_instance().await);
         }
         self.set(if self.attempts.sick() { State::Sick } else { State::Running }, self.sickness());
+    }
+
+    /// A component that is put in the place of a faulty one is tried at once.
+    async fn sleep_unless_replaced(&self, wait: Duration) {
+        let mut supply = self.supply.subscribe();
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = supply.wait_for(|supply| *supply == Supply::Ready) => {}
+        }
     }
 
     async fn try_instance(&self) -> Supply {

@@ -26,11 +26,11 @@ mod status;
 mod upkeep;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use saf_broker::{ChannelPlan, Lag, Order, Shared};
+use saf_broker::{ChannelPlan, Lag, Order, Settler, Shared};
 use saf_event::ChannelName;
 use saf_host::{Component, Host};
 use tokio::runtime::Handle;
@@ -83,7 +83,10 @@ pub struct Channel {
     attempts: Arc<Attempts>,
     held: Arc<Held>,
     lag: Arc<Mutex<Lag>>,
+    /// Weak: a stopped Channel that somebody still looks at lets its feed go.
+    settler: Weak<dyn Settler>,
     observers: Observers,
+    supply: watch::Sender<Supply>,
     status: watch::Receiver<Status>,
     stop: CancellationToken,
     ended: watch::Receiver<Option<String>>,
@@ -127,6 +130,7 @@ impl Channel {
         let attempts = Arc::new(Attempts::new(name.clone(), &config));
         let observers = Observers::new();
         let build = Arc::new(ArcSwap::from_pointee(Build::new(&deps.host, &name, config, component)));
+        let settler = Arc::downgrade(&feed.settler);
         let (status, status_seen) = StatusSender::new();
         let supply = watch::Sender::new(Supply::Untried);
         let stop = CancellationToken::new();
@@ -172,7 +176,7 @@ impl Channel {
             counters: counters.clone(),
             status: Arc::new(status),
             switches: deps.broker.switches(),
-            supply,
+            supply: supply.clone(),
             stop: stop.clone(),
             work,
             parts,
@@ -198,7 +202,9 @@ impl Channel {
             attempts,
             held,
             lag,
+            settler,
             observers,
+            supply,
             status: status_seen,
             stop,
             ended,
@@ -232,6 +238,11 @@ impl Channel {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How far it is behind now; `None` when it is stopped, or the broker does not answer. Cancel-safe.
+    pub async fn look(&self) -> Option<Lag> {
+        self.settler.upgrade()?.lag().await.ok()
+    }
+
     /// Deliveries that it holds, and events that failed and wait for a retry.
     pub fn in_flight(&self) -> (usize, usize) {
         (self.held.count(), self.attempts.waiting())
@@ -253,14 +264,16 @@ impl Channel {
     }
 
     /// Puts another component, with its configuration, in place: makes an instance of it first, and changes nothing when that
-    /// fails. What is being handled finishes on the old one. `subjects`, `start`, `order`, `ack_wait`, `max_ack_pending` and
-    /// `concurrency` stay as they were: those belong to the consumer.
+    /// fails. What is being handled finishes on the old one; a Channel that was faulted goes on at once. `subjects`, `start`,
+    /// `order`, `ack_wait`, `max_ack_pending` and `concurrency` stay as they were: those belong to the consumer. Dropped before it
+    /// is done, it may have put the new one in place or not, never half of it.
     pub async fn replace(&self, config: Config, component: Component) -> Result<(), String> {
         let build = Arc::new(Build::new(&self.host, &self.name, config, component));
         let trial = build.clone();
         let tried = self.guests.spawn(async move { trial.pool.acquire().await.map(drop) }).await;
         tried.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         self.build.store(build);
+        self.supply.send_replace(Supply::Ready);
         Ok(())
     }
 

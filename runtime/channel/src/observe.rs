@@ -32,6 +32,20 @@ pub struct Observed {
     /// Why, when it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where the guest stopped, innermost frame first; for a terminal, the admin API has it in the dead letter.
+    #[serde(skip)]
+    pub backtrace: Option<String>,
+    /// The last that the guest wrote to stderr.
+    #[serde(skip)]
+    pub stderr: Option<String>,
+}
+
+/// Why an attempt failed, in the words of its dead letter.
+#[derive(Default)]
+pub(crate) struct Because {
+    pub(crate) reason: Option<String>,
+    pub(crate) backtrace: Option<String>,
+    pub(crate) stderr: Option<String>,
 }
 
 /// What became of an event after an attempt.
@@ -91,8 +105,9 @@ impl Observed {
         settling: &saf_broker::Settling,
         outcome: Outcome,
         usage: &Usage,
-        reason: Option<String>,
+        because: Because,
     ) -> Self {
+        let Because { reason, backtrace, stderr } = because;
         let (delivery, settlement) = (&settling.delivery, &settling.settlement);
         Self {
             channel: channel.clone(),
@@ -105,6 +120,8 @@ impl Observed {
             fuel: usage.fuel,
             emissions: settlement.emissions(),
             reason,
+            backtrace,
+            stderr,
         }
     }
 }

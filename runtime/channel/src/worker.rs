@@ -16,7 +16,7 @@ use crate::build::Build;
 use crate::emit::{Emitter, Refused};
 use crate::held::Hop;
 use crate::metrics::Timings;
-use crate::observe::{Next, Observed, Observers};
+use crate::observe::{Because, Next, Observed, Observers};
 use crate::pace::Pace;
 use crate::status::{Counters, Supply};
 
@@ -177,13 +177,17 @@ impl Worker {
         }
         let settling = delivery.into(Settlement::Done { emit });
         let settling = self.settler.pack(settling, room);
-        self.settle(part, settling, Outcome::Done, usage, None);
+        self.settle(part, settling, Outcome::Done, usage, Because::default());
     }
 
     fn failed(&self, build: &Build, delivery: Delivery, report: Report, usage: &Usage, part: &mut Part) {
         let at = unix_millis().saturating_sub(usage.micros / 1_000);
         let Report { ask, outcome, reason, backtrace, stderr } = report;
         let (sequence, number) = (delivery.event.sequence, delivery.attempt);
+        let mut because = Because { reason: Some(reason.clone()), ..Because::default() };
+        if self.observers.any() {
+            (because.backtrace, because.stderr) = (backtrace.clone(), stderr.clone());
+        }
         self.counters.count(outcome, usage);
         self.timings.record(outcome, usage);
         let attempt = Attempt {
@@ -214,19 +218,12 @@ impl Worker {
             trace_id = trace_id(&delivery),
             "attempt"
         );
-        self.settle(part, delivery.into(settlement), outcome, usage, Some(reason));
+        self.settle(part, delivery.into(settlement), outcome, usage, because);
     }
 
-    fn settle(
-        &self,
-        part: &mut Part,
-        settling: Settling,
-        outcome: Outcome,
-        usage: &Usage,
-        reason: Option<String>,
-    ) {
+    fn settle(&self, part: &mut Part, settling: Settling, outcome: Outcome, usage: &Usage, because: Because) {
         if self.observers.any() {
-            part.observed.push(Observed::new(&self.emitter.channel, &settling, outcome, usage, reason));
+            part.observed.push(Observed::new(&self.emitter.channel, &settling, outcome, usage, because));
         }
         part.batch.push(settling);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use saf_event::{ChannelName, Event, EventId, Headers, Subject};
-use saf_host::{Config, Host, Isolation, Limits, Pool, Recycle, Setup};
+use saf_host::{Config, Grants, Host, Isolation, Limits, Pool, Recycle, Setup};
 
 const EVENTS: u32 = 100_000;
 const ROUNDS: u32 = 5;
@@ -34,7 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             channel: ChannelName::parse("call")?,
             limits: Limits::default(),
             instances: Recycle { isolation, ..Recycle::default() },
+            grants: Grants::default(),
             config_json: "{}".into(),
+            answers_to: None,
         };
         let pool = Pool::new(&host, component.clone(), setup);
         let micros = measure(&pool, &event).await?;

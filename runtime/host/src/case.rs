@@ -13,9 +13,13 @@ use crate::component::Component;
 use crate::config::Limits;
 use crate::console::{LogLine, Sink};
 use crate::instance::{Instance, Seed, StartError};
+use crate::kit::Kit;
 use crate::roster::{Grant, PoolId};
 use crate::verdict::Call;
 use crate::world::Nature;
+
+/// Where the response of a wasi:http component goes that names no subject: a case has no `emit.subjects`.
+const CASE_ANSWERS_TO: &str = "answer";
 
 /// An event and what a component meets it with.
 #[derive(Clone, Debug)]
@@ -39,7 +43,7 @@ pub struct CaseReport {
     pub log: Vec<LogLine>,
 }
 
-/// Runs a case. Takes one of the host's instances for its time, waits while all are in use; dropping the future ends it.
+/// Runs a case, without any grant: it reaches nothing outside the guest, so it may be run again and again. Takes one of the host's instances for its time, waits while all are in use; dropping the future ends it.
 pub async fn run_case(host: &Arc<Host>, component: &Component, case: &Case) -> CaseReport {
     let slot = match host.roster().acquire(PoolId::NONE).await {
         Grant::Place(slot) => slot,
@@ -51,6 +55,7 @@ pub async fn run_case(host: &Arc<Host>, component: &Component, case: &Case) -> C
         component,
         limits: &case.limits,
         config_json: &case.config_json,
+        kit: &Kit::offline(&case.config_json),
         nature: Nature::fixed_at(&case.event),
         sink: Sink::Kept(Vec::new()),
     };
@@ -58,6 +63,6 @@ pub async fn run_case(host: &Arc<Host>, component: &Component, case: &Case) -> C
         Ok(instance) => instance,
         Err(error) => return CaseReport { call: Err(error), log: Vec::new() },
     };
-    let call = instance.handle(&case.event, case.attempt, &case.limits).await;
+    let call = instance.handle(&case.event, case.attempt, &case.limits, Some(CASE_ANSWERS_TO)).await;
     CaseReport { call: Ok(call), log: instance.take_lines() }
 }

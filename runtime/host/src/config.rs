@@ -1,8 +1,8 @@
-//! `[host]`, `[channels.<name>.limits]` and `[channels.<name>.instances]`: what the sandbox may take of the machine, what one
-//! event may take of the sandbox, and how long an instance lives.
+//! `[host]`, `[channels.<name>.limits]`, `.instances` and `.grants`: what the sandbox may take of the machine, what one event may
+//! take of the sandbox, how long an instance lives, and what it may reach.
 //!
-//! Every limit has a default that no guest measured comes near to (`docs/`), so that none has to be set to be safe. What is
-//! deliberately absent: "unlimited". Grants (keyvalue, http) are not here yet: nothing is granted.
+//! Every limit has a default that no guest measured comes near to (`docs/`), so that none has to be set to be safe. [`Grants`] name what it may
+//! reach outside itself. What is deliberately absent: "unlimited".
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -11,6 +11,9 @@ use std::time::Duration;
 use saf_event::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::capability::http::Origin;
+use crate::capability::tcp::Endpoint;
 
 /// `[host]`: the sandbox as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -62,6 +65,10 @@ pub struct Limits {
     pub log: Size,
     /// Most calls out of the guest's code: into the host, and into the runtime for a yield or a growth. Reached: `fuel`.
     pub host_calls: u64,
+    /// Most requests over wasi:http, and most responses that an instance may hold open. Reached: the request is denied.
+    pub http_calls: u32,
+    /// Most bytes of all requests and responses over wasi:http together. Reached: the exchange is cut off.
+    pub http_bytes: Size,
 }
 
 impl Default for Limits {
@@ -74,8 +81,23 @@ impl Default for Limits {
             output: Size::mib(8),
             log: Size(64 << 10),
             host_calls: 10_000_000,
+            http_calls: 16,
+            http_bytes: Size::mib(8),
         }
     }
+}
+
+/// `[channels.<name>.grants]`: what a Channel may reach outside itself; nothing when absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Where wasi:http may send requests, such as `["https://api.example.com", "http://127.0.0.1:8080"]`. Scheme, host and port count
+    /// as a whole; a leading `*.` means every name below. A name never leads to loopback (but `localhost` does), link-local or
+    /// metadata addresses; an address that is written here does.
+    pub http: Vec<Origin>,
+    /// Where wasi:sockets may connect to over TCP, such as `["mqtt.example.com:1883", "10.0.0.7:5432"]`. Only these names are looked up, and
+    /// what a name may not lead to is the same as for `http`. There is no listening and no UDP.
+    pub tcp: Vec<Endpoint>,
 }
 
 /// `[channels.<name>.instances]`: how long an instance lives. A fault (trap or limit) always ends it.
@@ -138,6 +160,7 @@ mod tests {
             from_str::<Config>(r#"{"instances": 3}"#).map(drop),
             from_str::<Limits>(r#"{"feul": 3}"#).map(drop),
             from_str::<Recycle>(r#"{"max_event": 3}"#).map(drop),
+            from_str::<Grants>(r#"{"https": []}"#).map(drop),
         ] {
             assert!(error.expect_err("refused").to_string().contains("unknown field"));
         }

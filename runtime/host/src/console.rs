@@ -48,7 +48,7 @@ pub enum Source {
         /// The guest's word for the part of it that speaks; may be empty.
         context: String,
     },
-    /// Nowhere: the host says how much it dropped.
+    /// Nowhere: the host says how much it dropped, or what it denied.
     Host,
 }
 
@@ -117,6 +117,11 @@ impl Console {
 
     pub(crate) fn log(&self, level: Level, context: &str, message: &str) {
         self.sheet().log(level, context, message);
+    }
+
+    /// A line of the host's own about what the guest does, under the guest's cap.
+    pub(crate) fn note(&self, text: &str) {
+        self.sheet().note(text);
     }
 
     /// The end of stderr since the event began.
@@ -214,6 +219,16 @@ impl Sheet {
         }
         self.left -= bytes;
         self.emit(Source::Logging { level, context: escape(context).into_owned() }, message);
+    }
+
+    fn note(&mut self, text: &str) {
+        match self.left.checked_sub(text.len()) {
+            Some(left) => {
+                self.left = left;
+                self.emit(Source::Host, text);
+            }
+            None => self.dropped += text.len() as u64,
+        }
     }
 
     fn finish(&mut self) {

@@ -1,13 +1,15 @@
 //! One engine for all Channels: Cranelift, pooling allocator, copy-on-write images, fuel, no concurrency support (it costs 0.7 us a
 //! call and WASI 0.2 needs none), and the linker with everything that is linked for everybody.
 //!
-//! WASI 0.3 components need an engine of another configuration; its place is here, beside this one.
+//! WASI 0.3 components need an engine of another configuration; its place is here, beside this one. Until then they are refused by
+//! name ([`crate::LoadError::Newer`]).
 
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::Error;
-use crate::capability::logging;
+use crate::adapter::messaging;
+use crate::capability::{config, logging, tcp};
 use crate::world::World;
 
 /// Of a component slot, so that the largest guests fit (Python: 14 core modules) while all slots are taken.
@@ -64,6 +66,9 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<World>, Error> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| logging::add_to_linker(&mut linker, |world: &mut World| &mut world.console))
+        .and_then(|()| config::add_to_linker(&mut linker, |world: &mut World| &mut world.config))
+        .and_then(|()| tcp::add_to_linker(&mut linker, World::sockets))
+        .and_then(|()| messaging::add_to_linker(&mut linker, |world: &mut World| &mut world.outbox))
         .map_err(|error| Error::Engine(format!("{error:#}")))?;
     Ok(linker)
 }

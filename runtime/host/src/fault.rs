@@ -56,6 +56,13 @@ fn name(error: &wasmtime::Error, refused: Option<Growth>, limits: &Limits) -> (C
                 format!("more than {} host calls; limits.host_calls allows no more", limits.host_calls);
             return (Cause::Fuel, text);
         }
+        Some(Stop::Output) => {
+            let (emissions, bytes) = (limits.emissions, limits.output);
+            let text = format!(
+                "more was published than limits.emissions ({emissions}) and limits.output ({bytes}) allow"
+            );
+            return (Cause::Output, text);
+        }
         None => {}
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {

@@ -14,13 +14,17 @@ use bytes::Bytes;
 use saf_event::{ByteString, Event};
 use wasmtime::{CallHook, Engine, PoolConcurrencyLimitError, Store};
 
-use crate::bindings::{self, Channel, saf::channel::types as wit};
+use crate::adapter::{self, Guest, Reply};
+use crate::bindings::Channel;
+use crate::bindings::exports::saf::channel::handler::Failure as Refusal;
+use crate::bindings::saf::channel::types as wit;
 use crate::bounded::bounded;
 use crate::clock::Clock;
 use crate::component::Component;
 use crate::config::Limits;
 use crate::console::{Console, LogLine, Sink};
 use crate::fault::{Failure, MAX_REASON_BYTES, cut, examine};
+use crate::kit::Kit;
 use crate::roster::Slot;
 use crate::verdict::{Call, Cause, Emission, Fault, Usage, Verdict};
 use crate::world::{MAX_COMPONENT_HANDLES, Nature, World};
@@ -39,6 +43,7 @@ pub(crate) struct Seed<'a> {
     pub(crate) component: &'a Component,
     pub(crate) limits: &'a Limits,
     pub(crate) config_json: &'a str,
+    pub(crate) kit: &'a Kit,
     pub(crate) nature: Nature,
     pub(crate) sink: Sink,
 }
@@ -92,7 +97,7 @@ pub enum StartError {
 /// One instance.
 pub(crate) struct Instance {
     store: Store<World>,
-    channel: Channel,
+    guest: Guest,
     clock: Clock,
     events: u64,
     slot: Slot,
@@ -101,9 +106,9 @@ pub(crate) struct Instance {
 impl Instance {
     /// Instantiates and calls `init`, each with an event's budget. Dropping the future drops the half-made instance.
     pub(crate) async fn start(seed: Seed<'_>, slot: Slot) -> Result<Self, StartError> {
-        let Seed { engine, clock, component, limits, config_json, nature, sink } = seed;
+        let Seed { engine, clock, component, limits, config_json, kit, nature, sink } = seed;
         let console = Console::new(sink, limits.log.bytes());
-        let mut store = Store::new(engine, World::new(clock.clone(), limits, console, nature));
+        let mut store = Store::new(engine, World::new(clock.clone(), limits, console, nature, kit));
         store.limiter(|world| &mut world.meter);
         store.call_hook(|mut store, hook| match hook {
             CallHook::CallingHost => store.data_mut().meter.host_call().map_err(Into::into),
@@ -115,15 +120,15 @@ impl Instance {
         let instantiated = async {
             let deadline = begin(&mut store, clock, limits)?;
             store.fuel_async_yield_interval(Some(FUEL_A_YIELD))?;
-            bounded(component.pre().instantiate_async(&mut store), clock, deadline).await
+            bounded(component.pre().instantiate(&mut store), clock, deadline).await
         };
-        let channel = match instantiated.await {
-            Ok(channel) => channel,
+        let mut guest = match instantiated.await {
+            Ok(guest) => guest,
             Err(failure) => return Err(stopped(Stage::Instantiate, &failure, &store, limits)),
         };
         let init = async {
             let deadline = begin(&mut store, clock, limits)?;
-            bounded(channel.saf_channel_handler().call_init(&mut store, config_json), clock, deadline).await
+            bounded(guest.init(&mut store, config_json), clock, deadline).await
         };
         let refused = match init.await {
             Ok(Ok(())) => None,
@@ -133,35 +138,39 @@ impl Instance {
             }
             Err(failure) => Some(stopped(Stage::Init, &failure, &store, limits)),
         };
-        store.data().console.finish();
+        store.data_mut().finish();
         match refused {
-            None => Ok(Self { store, channel, clock: clock.clone(), events: 0, slot }),
+            None => Ok(Self { store, guest, clock: clock.clone(), events: 0, slot }),
             Some(error) => Err(error),
         }
     }
 
     /// Hands the guest an event. After a fault, or when the future was dropped, the instance is dead.
-    pub(crate) async fn handle(&mut self, event: &Event, attempt: u32, limits: &Limits) -> Call {
-        let Self { store, channel, clock, events, slot: _ } = self;
+    pub(crate) async fn handle(
+        &mut self,
+        event: &Event,
+        attempt: u32,
+        limits: &Limits,
+        answers_to: Option<&str>,
+    ) -> Call {
+        let Self { store, guest, clock, events, slot: _ } = self;
         let began = Instant::now();
         *events += 1;
-        let answer = async {
-            let deadline = begin(store, clock, limits)?;
-            let mut few = [("", ""); FEW_HEADERS];
-            let many: Vec<(&str, &str)>;
-            let headers = if event.headers.len() <= FEW_HEADERS {
-                for (lent, header) in few.iter_mut().zip(&event.headers) {
-                    *lent = pair(header);
+        let answer = match begin(store, clock, limits) {
+            Err(error) => Err(error.into()),
+            Ok(deadline) => match guest {
+                Guest::Channel(channel) => handle(channel, store, event, attempt, clock, deadline).await,
+                // Boxed, because they are large, and every call of our own contract would carry them.
+                Guest::Messaging(guest) => {
+                    Box::pin(bounded(adapter::messaging::call(guest, store, event), clock, deadline)).await
                 }
-                &few[..event.headers.len()]
-            } else {
-                many = event.headers.iter().map(pair).collect();
-                &many
-            };
-            let call = channel.saf_channel_handler().call_handle(&mut *store, lend(event, headers, attempt));
-            bounded(call, clock, deadline).await
+                Guest::Http(guest) => {
+                    let max_bytes = limits.output.bytes();
+                    let call = adapter::http::call(guest, store, event, attempt, max_bytes, answers_to);
+                    Box::pin(bounded(call, clock, deadline)).await
+                }
+            },
         };
-        let answer = answer.await;
         let micros = began.elapsed().as_micros() as u64;
         let verdict = judge(answer, store, limits);
         let usage = Usage {
@@ -170,7 +179,7 @@ impl Instance {
             peak_memory: store.data().meter.memory_bytes() as u64,
             host_calls: store.data().meter.host_calls(),
         };
-        store.data().console.finish();
+        store.data_mut().finish();
         Call { verdict, usage }
     }
 
@@ -209,6 +218,30 @@ fn pair(header: &(ByteString, ByteString)) -> (&str, &str) {
     (&header.0, &header.1)
 }
 
+/// Hands an event to a guest of our own contract.
+async fn handle(
+    channel: &Channel,
+    store: &mut Store<World>,
+    event: &Event,
+    attempt: u32,
+    clock: &Clock,
+    deadline: u64,
+) -> Result<Reply, Failure> {
+    let mut few = [("", ""); FEW_HEADERS];
+    let many: Vec<(&str, &str)>;
+    let headers = if event.headers.len() <= FEW_HEADERS {
+        for (lent, header) in few.iter_mut().zip(&event.headers) {
+            *lent = pair(header);
+        }
+        &few[..event.headers.len()]
+    } else {
+        many = event.headers.iter().map(pair).collect();
+        &many
+    };
+    let call = channel.saf_channel_handler().call_handle(store, lend(event, headers, attempt));
+    bounded(call, clock, deadline).await.map(answered)
+}
+
 fn lend<'a>(event: &'a Event, headers: &'a [(&'a str, &'a str)], attempt: u32) -> wit::Event<'a> {
     wit::Event {
         id: event.id.as_str(),
@@ -222,48 +255,49 @@ fn lend<'a>(event: &'a Event, headers: &'a [(&'a str, &'a str)], attempt: u32) -
     }
 }
 
-type Answer = Result<Result<Vec<wit::Emission>, bindings::exports::saf::channel::handler::Failure>, Failure>;
-
-fn judge(answer: Answer, store: &Store<World>, limits: &Limits) -> Verdict {
+/// The guest's answer in the host's words; moves, copies nothing.
+fn answered(answer: Result<Vec<wit::Emission>, Refusal>) -> Reply {
     match answer {
-        Ok(Ok(emissions)) => match excess(&emissions, limits) {
-            None => Verdict::Done(emissions.into_iter().map(take).collect()),
-            Some(message) => {
-                let stderr = store.data().console.stderr_tail();
-                Verdict::Output(Fault { message, backtrace: None, stderr })
-            }
-        },
-        Ok(Err(wit::Failure::Retry(wit::Retry { reason, after_ms }))) => {
-            let after = after_ms.map(|ms| Duration::from_millis(ms.into()));
-            Verdict::Retry { reason: cut(reason, MAX_REASON_BYTES), after }
+        Ok(emissions) => Reply::Done(emissions.into_iter().map(take).collect()),
+        Err(Refusal::Retry(wit::Retry { reason, after_ms })) => {
+            Reply::Retry { reason, after: after_ms.map(|ms| Duration::from_millis(ms.into())) }
         }
-        Ok(Err(wit::Failure::Reject(reason))) => Verdict::Reject { reason: cut(reason, MAX_REASON_BYTES) },
-        Err(failure) => {
-            let (cause, fault) = examine(&failure, store, limits);
-            Verdict::stopped(cause, fault)
-        }
+        Err(Refusal::Reject(reason)) => Reply::Reject { reason },
     }
-}
-
-fn excess(emissions: &[wit::Emission], limits: &Limits) -> Option<String> {
-    if emissions.len() > limits.emissions as usize {
-        return Some(format!("{} emissions; limits.emissions is {}", emissions.len(), limits.emissions));
-    }
-    let bytes: usize = emissions.iter().map(size).sum();
-    (bytes > limits.output.bytes())
-        .then(|| format!("{bytes} bytes of emissions; limits.output is {}", limits.output))
-}
-
-fn size(emission: &wit::Emission) -> usize {
-    let texts =
-        emission.content_type.as_ref().map_or(0, String::len) + emission.id.as_ref().map_or(0, String::len);
-    let headers: usize = emission.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    emission.subject.len() + emission.data.len() + texts + headers
 }
 
 fn take(emission: wit::Emission) -> Emission {
     let wit::Emission { subject, data, content_type, headers, id } = emission;
     Emission { subject, data: Bytes::from(data), content_type, headers, id }
+}
+
+fn judge(answer: Result<Reply, Failure>, store: &Store<World>, limits: &Limits) -> Verdict {
+    let problem = match answer {
+        Ok(Reply::Done(emissions)) => match excess(&emissions, limits) {
+            None => return Verdict::Done(emissions),
+            Some(problem) => problem,
+        },
+        Ok(Reply::Output { problem }) => problem,
+        Ok(Reply::Retry { reason, after }) => {
+            return Verdict::Retry { reason: cut(reason, MAX_REASON_BYTES), after };
+        }
+        Ok(Reply::Reject { reason }) => return Verdict::Reject { reason: cut(reason, MAX_REASON_BYTES) },
+        Err(failure) => {
+            let (cause, fault) = examine(&failure, store, limits);
+            return Verdict::stopped(cause, fault);
+        }
+    };
+    let stderr = store.data().console.stderr_tail();
+    Verdict::Output(Fault { message: problem, backtrace: None, stderr })
+}
+
+fn excess(emissions: &[Emission], limits: &Limits) -> Option<String> {
+    if emissions.len() > limits.emissions as usize {
+        return Some(format!("{} emissions; limits.emissions is {}", emissions.len(), limits.emissions));
+    }
+    let bytes: usize = emissions.iter().map(Emission::size).sum();
+    (bytes > limits.output.bytes())
+        .then(|| format!("{bytes} bytes of emissions; limits.output is {}", limits.output))
 }
 
 fn stopped(stage: Stage, failure: &Failure, store: &Store<World>, limits: &Limits) -> StartError {

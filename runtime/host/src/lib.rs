@@ -6,15 +6,18 @@
 //!                checked                   new        all limits            or why it was stopped
 //! ```
 //!
-//! A guest gets nothing but its event: WASI 0.2 over an empty context, because every language's runtime wants it to start, and log
-//! lines. What it cannot do: outlive its deadline, hold more memory than its limit, fill the log, forge a log line, reach the
-//! network or the disk, or harm another Channel's call. What it can do: keep state from event to event in one instance, and hold
+//! A guest gets nothing but its event and its configuration: WASI 0.2 over an empty context, because every language's runtime wants it
+//! to start, log lines, and what its Channel's grants name. What it cannot do: outlive its deadline, hold more memory than its limit,
+//! fill the log, forge a log line, reach the disk or a network address that is not granted, or harm another Channel's call. What it can do: keep state from event to event in one instance, and hold
 //! a thread for some milliseconds with one bulk memory instruction.
 //!
+//! Components of other hosts run too, by an adapter for each of their contracts ([`Contract`]).
+//!
 //! Invariants: only this crate names wasmtime. It knows neither brokers nor what becomes of an emission: subjects and headers of
-//! emissions are checked by `channel`. It spawns no task (one thread for its clock, blocking threads to compile); calls run on
-//! the caller's tokio runtime, which needs its timer.
+//! emissions are checked by `channel`. It spawns no task of its own (one thread for its clock, blocking threads to compile; a guest's
+//! granted requests run as tasks that end with its event); calls run on the caller's tokio runtime, which needs its timer and its network.
 
+mod adapter;
 mod bindings;
 mod bounded;
 mod capability;
@@ -27,6 +30,7 @@ mod engine;
 mod fault;
 mod host;
 mod instance;
+mod kit;
 #[cfg(feature = "native")]
 mod native;
 mod pool;
@@ -38,9 +42,12 @@ mod world;
 use std::io;
 use std::path::PathBuf;
 
+pub use adapter::Contract;
+pub use capability::http::{Origin as HttpOrigin, OriginError};
+pub use capability::tcp::{Endpoint, EndpointError};
 pub use case::{Case, CaseReport, run_case};
 pub use component::{Access, Component, Import, LoadError, Origin};
-pub use config::{Config, Isolation, Limits, Recycle};
+pub use config::{Config, Grants, Isolation, Limits, Recycle};
 pub use console::{Level, LogLine, STDERR_TAIL_BYTES, Source};
 pub use host::Host;
 pub use instance::{Stage, StartError};

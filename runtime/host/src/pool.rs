@@ -9,10 +9,12 @@ use std::sync::Arc;
 use saf_event::{ChannelName, Event};
 
 use crate::Host;
+use crate::adapter::Contract;
 use crate::component::Component;
-use crate::config::{Isolation, Limits, Recycle};
+use crate::config::{Grants, Isolation, Limits, Recycle};
 use crate::console::Sink;
 use crate::instance::{Instance, Seed, StartError};
+use crate::kit::Kit;
 use crate::roster::{Grant, Parking, PoolId};
 use crate::tally::{Ended, Tally};
 use crate::verdict::Call;
@@ -27,8 +29,12 @@ pub struct Setup {
     pub limits: Limits,
     /// How long an instance lives.
     pub instances: Recycle,
-    /// The Channel's `config` table as JSON, handed to `init`.
+    /// What it may reach outside itself.
+    pub grants: Grants,
+    /// The Channel's `config` table as JSON, handed to `init` and through wasi:config.
     pub config_json: String,
+    /// Where the response of a wasi:http component goes, when it names no subject itself.
+    pub answers_to: Option<String>,
 }
 
 /// A Channel's instances. Dropping it drops the idle ones; leases that are out finish, and their instances go then.
@@ -40,6 +46,7 @@ struct Inner {
     id: PoolId,
     component: Component,
     setup: Setup,
+    kit: Kit,
     memory_mark: u64,
     tally: Arc<Tally>,
     #[cfg(feature = "native")]
@@ -58,6 +65,7 @@ impl Pool {
             host: Arc::clone(host),
             id,
             component,
+            kit: Kit::new(&setup.grants, &setup.config_json),
             setup,
             memory_mark,
             tally,
@@ -80,6 +88,7 @@ impl Pool {
                     component: &pool.component,
                     limits: &setup.limits,
                     config_json: &setup.config_json,
+                    kit: &pool.kit,
                     nature: Nature::Real,
                     sink: Sink::Tracing(setup.channel.clone()),
                 };
@@ -168,7 +177,9 @@ impl Lease {
         let Some(instance) = self.instance.as_mut() else {
             unreachable!("a lease holds its instance until it is dropped")
         };
-        let call = instance.handle(event, attempt, &self.pool.setup.limits).await;
+        let call = instance
+            .handle(event, attempt, &self.pool.setup.limits, self.pool.setup.answers_to.as_deref())
+            .await;
         self.fate = self.pool.fate(&call, instance.events());
         match self.fate {
             Fate::Park => (call, Some(self)),
@@ -183,9 +194,12 @@ impl Inner {
         if call.verdict.fault().is_some() {
             return Fate::End(Ended::Fault);
         }
-        match recycle.isolation {
-            Isolation::Event => return Fate::End(Ended::Isolation),
-            Isolation::Instance => {}
+        match (recycle.isolation, self.component.contract()) {
+            // Other hosts give these a fresh instance each time, and so they are written.
+            (Isolation::Event, _) | (_, Contract::Messaging | Contract::Http) => {
+                return Fate::End(Ended::Isolation);
+            }
+            (Isolation::Instance, Contract::Channel) => {}
         }
         if events >= recycle.max_events.get() {
             return Fate::End(Ended::Events);

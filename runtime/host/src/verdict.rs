@@ -41,7 +41,7 @@ pub enum Verdict {
     Timeout(Fault),
     /// It died after a growth of its memory was refused.
     Memory(Fault),
-    /// It returned, or handed to the host in one call, more than it may.
+    /// It returned, published, or handed to the host in one call, more than it may, or something that has no place to go.
     Output(Fault),
 }
 

@@ -2,8 +2,10 @@
 //!
 //! The context is empty (no environment, arguments or preopened folders; every address and name look-up is refused; stdin is at
 //! its end), so that every language's runtime starts and none reaches anything. What a guest makes the host allocate is bounded
-//! in number ([`MAX_RESOURCES`]) and size. Deliberately absent: anything a Channel could be granted; that is `capability`'s.
+//! in number ([`MAX_RESOURCES`]) and size. What a Channel is granted
+//! beside it is `capability`'s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use saf_event::Event;
@@ -12,13 +14,18 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::adapter::messaging::Outbox;
+use crate::capability::config::Table;
 use crate::capability::http::Http;
+use crate::capability::tcp::{Sockets, Tcp};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::console::{Console, Stream};
+use crate::kit::Kit;
 
 /// Most handles (streams, pollables, fields, …) that an instance may hold in the host.
 pub(crate) const MAX_RESOURCES: usize = 4096;
@@ -38,6 +45,8 @@ pub(crate) enum Stop {
     Deadline,
     #[error("too many host calls")]
     HostCalls,
+    #[error("too many or too large emissions")]
+    Output,
 }
 
 /// What is measured and bounded while a guest runs.
@@ -186,15 +195,19 @@ impl Nature {
 pub(crate) struct World {
     pub(crate) meter: Meter,
     pub(crate) console: Console,
+    pub(crate) config: Table,
+    pub(crate) outbox: Outbox,
     wasi: WasiCtx,
     http: Http,
+    tcp: Tcp,
     table: ResourceTable,
 }
 
 impl World {
-    pub(crate) fn new(clock: Clock, limits: &Limits, console: Console, nature: Nature) -> Self {
+    pub(crate) fn new(clock: Clock, limits: &Limits, console: Console, nature: Nature, kit: &Kit) -> Self {
         let mut wasi = WasiCtx::builder();
-        wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).max_random_size(MAX_RANDOM_BYTES);
+        wasi.max_random_size(MAX_RANDOM_BYTES);
+        let tcp = Tcp::new(Arc::clone(&kit.tcp), &mut wasi, console.clone());
         wasi.stdout(Output { console: console.clone(), stream: Stream::Stdout });
         wasi.stderr(Output { console: console.clone(), stream: Stream::Stderr });
         if let Nature::Fixed { time } = nature {
@@ -207,7 +220,24 @@ impl World {
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        Self { meter: Meter::new(clock, limits), console, wasi: wasi.build(), http: Http::denied(), table }
+        let http = Http::new(kit.http.clone(), limits, console.clone());
+        let (meter, config, outbox) = (Meter::new(clock, limits), kit.config.clone(), Outbox::new(limits));
+        Self { meter, console, config, outbox, wasi: wasi.build(), http, tcp, table }
+    }
+
+    /// Ends an event: its log, and whatever it still had running.
+    pub(crate) fn finish(&mut self) {
+        self.http.end_event();
+        self.tcp.end_event();
+        self.console.finish();
+    }
+}
+
+impl World {
+    /// Name look-ups and new sockets, under the Channel's grants.
+    pub(crate) fn sockets(&mut self) -> Sockets<'_> {
+        let wasi = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
+        Sockets { tcp: &mut self.tcp, wasi }
     }
 }
 
@@ -219,7 +249,7 @@ impl WasiView for World {
 
 impl WasiHttpView for World {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http.ctx, table: &mut self.table, hooks: &mut self.http.hooks }
+        WasiHttpCtxView { ctx: &mut self.http.ctx, table: &mut self.table, hooks: &mut self.http.outgoing }
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use support::{BOTH, On, Router, Stage, until};
+use support::{BOTH, On, Router, Stage, in_every_language, until};
 
 struct Webhook {
     name: String,
@@ -63,6 +63,38 @@ fn every_example_is_stored_byte_for_byte_and_summarised_once() {
         check_summaries(on, &webhooks, &sequences, &summaries);
         assert!(router.dead_letters().is_empty(), "{on:?}");
         assert_eq!(router.stored(), 2 * webhooks.len(), "{on:?}: nothing else was stored");
+    }
+}
+
+#[test]
+fn every_language_says_the_same_of_every_example() {
+    let Some(webhooks) = webhooks() else { return };
+    let languages = in_every_language("github-events");
+    let mut stage = Stage::new(On::Embedded);
+    for (language, component) in &languages {
+        let rest = "emit.subjects = [\"github.*.*.summary\", \"github.*.summary\"]";
+        stage = stage.component(language, component, &["github.*"], rest);
+    }
+    let router = stage.start();
+    for (n, webhook) in webhooks.iter().enumerate() {
+        post(&router, n, webhook);
+    }
+    let expected = webhooks.len() * languages.len();
+    let summaries = until("all summaries", || Some(summaries(&router)).filter(|all| all.len() >= expected));
+    assert!(router.dead_letters().is_empty());
+
+    // A derived id is `<stream>:<sequence>:<channel>:<number>`.
+    let mut said: BTreeMap<&str, BTreeMap<&str, (&Value, &Value)>> = BTreeMap::new();
+    for summary in &summaries {
+        let language = summary["id"].as_str().and_then(|id| id.split(':').nth(2)).expect("a derived id");
+        let parent = summary["parent"].as_str().expect("a position");
+        said.entry(language).or_default().insert(parent, (&summary["subject"], &summary["data"]));
+    }
+    for (language, _) in &languages {
+        assert_eq!(said[&**language].len(), webhooks.len(), "{language}");
+        for (parent, summary) in &said["rust"] {
+            assert_eq!(said[&**language][parent], *summary, "{language} of {parent}");
+        }
     }
 }
 

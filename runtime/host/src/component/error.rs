@@ -47,8 +47,9 @@ pub enum LoadError {
     Invalid(String),
     /// Imports that nothing grants.
     #[error(
-        "the component imports {}, which nothing grants. A Channel may import wasi:io, wasi:clocks, wasi:random and wasi:cli 0.2 and \
-         wasi:logging 0.1.0-draft; wasi:filesystem, wasi:sockets and wasi:http 0.2 are there and refuse. Build it without {}",
+        "the component imports {}, which nothing grants. A Channel may import wasi:io, wasi:clocks, wasi:random and wasi:cli 0.2, \
+         wasi:logging 0.1.0-draft and wasi:config 0.2.0-rc.1; wasi:http 0.2 works with grants.http, wasi:sockets \
+         0.2 over TCP with grants.tcp; wasi:filesystem 0.2 is there and empty. Build it without {}",
         .0.join(", "),
         if .0.len() == 1 { "that import" } else { "those imports" }
     )]
@@ -60,7 +61,8 @@ pub enum LoadError {
     Link(String),
     /// It is not a Channel.
     #[error(
-        "the component is no Channel: it must export saf:channel/handler@0.1.0 (world saf:channel/channel), but {0}"
+        "the component is no Channel: it must export saf:channel/handler@0.1.0 (world saf:channel/channel), or for other hosts' \
+         components wasmcloud:messaging/handler@0.2 or wasi:http/incoming-handler@0.2, but {0}"
     )]
     World(String),
     /// It is a Channel of another contract.
@@ -78,6 +80,13 @@ pub enum LoadError {
         "the compiler panicked on the component ({0}); nothing else is affected. Please report it with the component"
     )]
     Panicked(String),
+    /// WASI 0.3, or what is built on it.
+    #[error(
+        "the component needs {}, which is WASI 0.3 or built on it, and this runtime has no engine for that yet: build it for WASI 0.2 \
+         (wasm32-wasip2; wasi:http/incoming-handler@0.2, wasmcloud:messaging@0.2.0)",
+        .0.join(", ")
+    )]
+    Newer(Vec<String>),
     /// The runtime is shutting down.
     #[error("the component was not loaded: the runtime is stopping")]
     Stopping,

@@ -13,15 +13,13 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component as Compiled, Linker};
 
-use crate::bindings::ChannelPre;
+use crate::adapter::{self, Contract, Pre};
+use crate::config::Grants;
 use crate::world::World;
 
 pub(crate) use cache::Cache;
 pub use error::LoadError;
 pub use imports::{Access, Import};
-
-/// The interface that a Channel exports.
-const HANDLER: &str = "saf:channel/handler@0.1.0";
 
 /// A component that can be instantiated. Cheap to clone; the compiled code goes with the last clone.
 #[derive(Clone)]
@@ -32,7 +30,8 @@ struct Inner {
     bytes: usize,
     imports: Vec<Import>,
     origin: Origin,
-    pre: ChannelPre<World>,
+    ignored: Vec<String>,
+    pre: Pre,
 }
 
 /// Where the compiled code came from.
@@ -55,9 +54,24 @@ impl Component {
         self.0.bytes
     }
 
-    /// What it imports, and what of that works.
+    /// What it imports, and what of that works without any grant.
     pub fn imports(&self) -> &[Import] {
         &self.0.imports
+    }
+
+    /// What it imports, and what of that works in a Channel with these grants.
+    pub fn imports_under(&self, grants: &Grants) -> Vec<Import> {
+        imports::under(&self.0.imports, grants)
+    }
+
+    /// What it is called by.
+    pub fn contract(&self) -> Contract {
+        self.0.pre.contract()
+    }
+
+    /// What it exports beside its contract; nobody calls it.
+    pub fn ignored_exports(&self) -> &[String] {
+        &self.0.ignored
     }
 
     /// Whether it was compiled when it was loaded.
@@ -65,7 +79,7 @@ impl Component {
         self.0.origin
     }
 
-    pub(crate) fn pre(&self) -> &ChannelPre<World> {
+    pub(crate) fn pre(&self) -> &Pre {
         &self.0.pre
     }
 }
@@ -107,11 +121,14 @@ fn load_component(
         Some(compiled) => (compiled, Origin::Cached),
         None => (compile(bytes, &digest, engine, cache)?, Origin::Compiled),
     };
-    let imports = imports::check(&compiled, engine).map_err(LoadError::Imports)?;
-    check_world(&compiled, engine)?;
+    let (contract, ignored) = Contract::of(&compiled, engine)?;
+    let imports = imports::check(&compiled, engine, contract)?;
     let pre = linker.instantiate_pre(&compiled).map_err(|error| LoadError::Link(format!("{error:#}")))?;
-    let pre = ChannelPre::new(pre).map_err(|error| LoadError::World(format!("{error:#}")))?;
-    Ok(Component(Arc::new(Inner { digest, bytes: bytes.len(), imports, origin, pre })))
+    let pre = Pre::new(contract, pre).map_err(|error| LoadError::World(format!("{error:#}")))?;
+    if ignored.iter().any(|name| adapter::is_newer(name)) {
+        tracing::info!(digest, contract = %contract, ignored = ignored.join(", "), "a component of several contracts");
+    }
+    Ok(Component(Arc::new(Inner { digest, bytes: bytes.len(), imports, origin, ignored, pre })))
 }
 
 /// What a file is by its first bytes: the usual mistakes have better answers than a parser's.
@@ -140,8 +157,10 @@ fn from_cache(digest: &str, engine: &Engine, cache: &Cache) -> Option<Compiled> 
 }
 
 fn compile(bytes: &[u8], digest: &str, engine: &Engine, cache: &Cache) -> Result<Compiled, LoadError> {
-    let compiled =
-        Compiled::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+    let compiled = Compiled::from_binary(engine, bytes).map_err(|error| match newer_names(bytes) {
+        names if names.is_empty() => LoadError::Invalid(format!("{error:#}")),
+        names => LoadError::Newer(names),
+    })?;
     let stored = match compiled.serialize() {
         Ok(artefact) => cache.write(digest, &artefact).map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
@@ -155,17 +174,21 @@ fn compile(bytes: &[u8], digest: &str, engine: &Engine, cache: &Cache) -> Result
     Ok(compiled)
 }
 
-fn check_world(compiled: &Compiled, engine: &Engine) -> Result<(), LoadError> {
-    if compiled.get_export_index(None, HANDLER).is_some() {
-        return Ok(());
+/// The interfaces of WASI 0.3 that stand in bytes which do not compile, a few of them: their types are not to be had, their names are.
+fn newer_names(bytes: &[u8]) -> Vec<String> {
+    const MAX_NAMES: usize = 5;
+    let named = |b: &u8| b.is_ascii_alphanumeric() || b":/@.-".contains(b);
+    let mut names: Vec<String> = Vec::new();
+    for run in bytes.split(|b| !named(b)) {
+        let Ok(name) = str::from_utf8(run) else { continue };
+        if adapter::is_newer(name) && name.contains('/') && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+        if names.len() == MAX_NAMES {
+            break;
+        }
     }
-    let component_type = compiled.component_type();
-    let exports: Vec<&str> = component_type.exports(engine).map(|(name, _)| name).collect();
-    if let Some(other) = exports.iter().find(|name| name.starts_with("saf:channel/handler")) {
-        return Err(LoadError::OtherVersion { exported: (*other).to_owned(), wanted: HANDLER });
-    }
-    let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-    Err(LoadError::World(format!("it exports {exports}")))
+    names
 }
 
 /// Lower-case hexadecimal.
@@ -173,4 +196,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |n: u8| char::from(DIGITS[usize::from(n & 15)]);
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_newer_interfaces_are_found_once_each_in_what_does_not_compile() {
+        let bytes = b"\0asm\x0d\0\x01\0\x1awasi:http/handler@0.3.0\0\xffwasi:http/handler@0.3.0\x05wasi:io/poll@0.2.0\0wasi:@0.3.";
+        assert_eq!(newer_names(bytes), ["wasi:http/handler@0.3.0"]);
+        assert_eq!(newer_names(b""), Vec::<String>::new());
+    }
 }

@@ -7,12 +7,14 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::expect_used, reason = "a test that finds None should stop there")]
 
+pub mod server;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use saf_event::{ChannelName, Event, EventId, Headers, Size, Span, Subject};
-use saf_host::{Call, Component, Config, Host, Limits, Pool, Recycle, Setup, StartError};
+use saf_host::{Call, Component, Config, Grants, Host, Limits, Pool, Recycle, Setup, StartError};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 /// Generous: says that something does not hang, not how fast it is.
@@ -53,7 +55,9 @@ impl Sandbox {
             channel: ChannelName::parse("test").expect("a name"),
             limits: Limits { timeout: Span(Duration::from_secs(10)), ..Limits::default() },
             instances: Recycle::default(),
+            grants: Grants::default(),
             config_json: "{}".into(),
+            answers_to: None,
         };
         change(&mut setup);
         Pool::new(&self.host, component.clone(), setup)

@@ -90,8 +90,8 @@ async fn attempts(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     let name = query.text("channel");
     let sequence = query.number("sequence", 0..=u64::MAX)?;
     let channels = match &name {
-        Some(name) => std::slice::from_ref(desk.channel(name)?),
-        None => desk.channels.as_slice(),
+        Some(name) => vec![desk.channel(name)?],
+        None => desk.channels.borrow().clone(),
     };
     let watched = channels.iter().map(|channel| {
         watch(Watched { stream: channel.config().stream.to_string(), sequence, attempts: channel.observe() })

@@ -220,7 +220,8 @@ struct Fuse {
 
 impl Fuse {
     fn new(desk: &Desk, filter: &DeadLetterFilter, stop_after: u64) -> Self {
-        let meant = desk.channels.iter().filter(|channel| {
+        let channels = desk.channels.borrow();
+        let meant = channels.iter().filter(|channel| {
             filter.channel.as_ref().is_none_or(|name| name == channel.name())
                 && filter.stream.as_ref().is_none_or(|stream| *stream == channel.config().stream)
         });

@@ -174,14 +174,16 @@ async fn list(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     let mut query = Parameters::read(&uri, &[page::PARAMETERS])?;
     let after = query.text("after");
     let limit = page::limit(&mut query)?;
-    let page = page::of_names(&desk.channels, |channel| channel.name().as_str(), after.as_deref(), limit);
-    let items = page.items.into_iter().map(|channel| view(&desk, channel)).collect::<Vec<_>>();
+    let channels = desk.channels.borrow().clone();
+    let page = page::of_names(channels, |channel| channel.name().as_str(), after.as_deref(), limit);
+    let items = page.items.iter().map(|channel| view(&desk, channel)).collect::<Vec<_>>();
     json(&Page { items, next: page.next })
 }
 
 async fn show(State(desk): State<Arc<Desk>>, Named(name): Named, uri: Uri) -> Answered {
     Parameters::read(&uri, &[])?;
-    json(&view(&desk, desk.channel(&name)?))
+    let channel = desk.channel(&name)?;
+    json(&view(&desk, &channel))
 }
 
 async fn pause(State(desk): State<Arc<Desk>>, Named(name): Named, uri: Uri) -> Answered {
@@ -197,7 +199,7 @@ async fn switch(desk: &Desk, name: &str, uri: &Uri, to: Switch) -> Answered {
     Parameters::read(uri, &[])?;
     let channel = desk.channel(name)?;
     desk.broker.switch(channel.name(), to).await.map_err(Problem::broker)?;
-    json(&ChannelView::of(channel, to))
+    json(&ChannelView::of(&channel, to))
 }
 
 fn view(desk: &Desk, channel: &Channel) -> ChannelView {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use saf_broker::{DeadLetters, Journal, Shared};
 use saf_channel::Channel;
 use saf_event::StreamName;
+use tokio::sync::watch;
 
 use crate::admin::query::{Form, Parameter, Parameters};
 use crate::problem::{Kind, Problem};
@@ -20,8 +21,8 @@ pub(super) const STREAM: Parameter =
 /// What every route may look at.
 pub(super) struct Desk {
     pub(super) broker: Shared,
-    pub(super) channels: Vec<Arc<Channel>>,
-    pub(super) streams: Vec<StreamName>,
+    pub(super) channels: watch::Receiver<Vec<Arc<Channel>>>,
+    pub(super) streams: watch::Receiver<Vec<StreamName>>,
     pub(super) draining: Draining,
 }
 
@@ -31,8 +32,9 @@ impl Desk {
         if let Some(stream) = parameters.take(STREAM.name, StreamName::parse)? {
             return self.known(stream);
         }
-        let default = self.streams.iter().find(|stream| stream.as_str() == DEFAULT_STREAM);
-        match (default, self.streams.as_slice()) {
+        let streams = self.streams.borrow();
+        let default = streams.iter().find(|stream| stream.as_str() == DEFAULT_STREAM);
+        match (default, streams.as_slice()) {
             (Some(stream), _) | (None, [stream]) => Ok(stream.clone()),
             (None, streams) => {
                 let names: Vec<_> = streams.iter().map(StreamName::as_str).collect();
@@ -44,7 +46,7 @@ impl Desk {
 
     /// A stream that is configured.
     pub(super) fn known(&self, stream: StreamName) -> Result<StreamName, Problem> {
-        if self.streams.contains(&stream) {
+        if self.streams.borrow().contains(&stream) {
             return Ok(stream);
         }
         let detail = format!("there is no stream {stream}: see /api/v1/streams");
@@ -52,9 +54,12 @@ impl Desk {
     }
 
     /// A Channel by its name.
-    pub(super) fn channel(&self, name: &str) -> Result<&Arc<Channel>, Problem> {
-        let found = self.channels.iter().find(|channel| channel.name().as_str() == name);
-        found.ok_or_else(|| Problem::new(Kind::Missing, "there is no such Channel: see /api/v1/channels"))
+    pub(super) fn channel(&self, name: &str) -> Result<Arc<Channel>, Problem> {
+        let channels = self.channels.borrow();
+        let found = channels.iter().find(|channel| channel.name().as_str() == name);
+        found
+            .cloned()
+            .ok_or_else(|| Problem::new(Kind::Missing, "there is no such Channel: see /api/v1/channels"))
     }
 
     pub(super) fn journal(&self) -> Result<&dyn Journal, Problem> {

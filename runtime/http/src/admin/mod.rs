@@ -38,6 +38,7 @@ use prometheus::{Registry, TextEncoder};
 use saf_broker::Shared;
 use saf_channel::Channel;
 use saf_event::StreamName;
+use tokio::sync::watch;
 
 use crate::auth::Tokens;
 use crate::health::Probe;
@@ -64,10 +65,10 @@ pub struct AdminDeps {
     pub readiness: Arc<dyn Readiness>,
     /// What `/metrics` shows.
     pub registry: Registry,
-    /// The Channels that run here.
-    pub channels: Vec<Arc<Channel>>,
-    /// The streams that are configured.
-    pub streams: Vec<StreamName>,
+    /// The Channels that run here; a reload changes them.
+    pub channels: watch::Receiver<Vec<Arc<Channel>>>,
+    /// The streams that are configured; a reload changes them.
+    pub streams: watch::Receiver<Vec<StreamName>>,
 }
 
 impl Admin {

@@ -44,10 +44,11 @@ async fn list(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     let after = query.text("after");
     let limit = page::limit(&mut query)?;
     let journal = desk.journal()?;
-    let page = page::of_names(&desk.streams, |stream| stream.as_str(), after.as_deref(), limit);
+    let streams = desk.streams.borrow().clone();
+    let page = page::of_names(streams, |stream| stream.as_str(), after.as_deref(), limit);
     let mut items = Vec::with_capacity(page.items.len());
     for stream in page.items {
-        let summary = journal.summary(stream).await.map_err(Problem::broker)?;
+        let summary = journal.summary(&stream).await.map_err(Problem::broker)?;
         items.push(StreamView { name: stream.to_string(), summary });
     }
     json(&Page { items, next: page.next })

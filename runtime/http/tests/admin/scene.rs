@@ -9,12 +9,13 @@ use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use saf_broker::{Kind, Plan, Shared, StreamConfig, StreamPlan};
 use saf_channel::{Channel, Config, Metrics};
-use saf_event::{ChannelName, Dedupe, EventId, Headers, NewEvent, StreamName, Subject};
+use saf_event::{ChannelName, Dedupe, EventId, Headers, NewEvent, Size, StreamName, Subject};
 use saf_host::{Component, Host};
 use saf_http::{Admin, AdminConfig, AdminDeps, Report, Running, Verdict};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::client::{Answer, Client};
@@ -78,7 +79,7 @@ impl Scene {
             sections.iter().map(|(name, toml)| (channel_name(name), section(toml))).collect();
         let plan = Plan {
             streams: ["events", "other"]
-                .map(|name| StreamPlan { name: stream(name), config: StreamConfig::default() })
+                .map(|name| StreamPlan { name: stream(name), config: small() })
                 .into(),
             channels: sections.iter().map(|(name, config)| saf_channel::plan(name, config, false)).collect(),
         };
@@ -110,8 +111,8 @@ impl Scene {
             meter,
             readiness: Arc::new(readiness),
             registry,
-            channels: channels.clone(),
-            streams: vec![stream("events"), stream("other")],
+            channels: watch::channel(channels.clone()).1,
+            streams: watch::channel(vec![stream("events"), stream("other")]).1,
         };
         let running = Admin::start(&config, broker.clone(), deps).expect("it listens");
         let address = running.local_addr();
@@ -208,6 +209,11 @@ pub(crate) fn section(toml: &str) -> Config {
     let config: Config = toml::from_str(toml).expect("TOML");
     config.check().expect("valid");
     config
+}
+
+/// A server reserves what its streams may take; the default is more than a full disk has.
+fn small() -> StreamConfig {
+    StreamConfig { max_bytes: Size::mib(256), ..StreamConfig::default() }
 }
 
 pub(crate) fn stream(name: &str) -> StreamName {

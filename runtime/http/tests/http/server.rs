@@ -9,6 +9,7 @@ use saf_broker::{Plan, Shared, StreamConfig, StreamPlan};
 use saf_event::StreamName;
 use saf_http::{Admin, AdminConfig, AdminDeps, Config, Deps, Ingest, Report, Running, Verdict};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::client::{Answer, Client, post};
 
@@ -70,8 +71,8 @@ impl Server {
             meter: provider.meter("saf"),
             readiness: Arc::new(|| report(Verdict::Ready)),
             registry: registry.clone(),
-            channels: Vec::new(),
-            streams: Vec::new(),
+            channels: watch::channel(Vec::new()).1,
+            streams: watch::channel(Vec::new()).1,
         };
         let running = Admin::start(&config, broker, deps).expect("it starts");
         Self { running, registry, _provider: provider }

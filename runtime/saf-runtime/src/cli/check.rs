@@ -47,6 +47,14 @@ fn describe(
         "  may emit   {}",
         if channel.emit.subjects.is_empty() { "nothing".into() } else { list(&channel.emit.subjects) }
     )?;
+    if !channel.grants.http.is_empty() {
+        let origins: Vec<_> = channel.grants.http.iter().map(ToString::to_string).collect();
+        writeln!(text, "  requests   {}", origins.join(", "))?;
+    }
+    if !channel.grants.tcp.is_empty() {
+        let endpoints: Vec<_> = channel.grants.tcp.iter().map(ToString::to_string).collect();
+        writeln!(text, "  connects   {}", endpoints.join(", "))?;
+    }
     let limits = &channel.limits;
     writeln!(text, "  an event   fuel {}, {}, {} of memory", limits.fuel, limits.timeout, limits.memory)?;
     match loaded {
@@ -59,8 +67,16 @@ fn describe(
                 channel.component.display(),
                 component.size()
             )?;
-            for import in component.imports() {
-                writeln!(text, "  imports    {}: {}", import.name, import.access)?;
+            writeln!(text, "  contract   {}", component.contract())?;
+            if !component.ignored_exports().is_empty() {
+                writeln!(text, "  ignored    exports {}", component.ignored_exports().join(", "))?;
+            }
+            for import in component.imports_under(&channel.grants) {
+                write!(text, "  imports    {}: {}", import.name, import.access)?;
+                match import.would_grant() {
+                    Some(line) => writeln!(text, "; {line} would grant it")?,
+                    None => writeln!(text)?,
+                }
             }
             Ok(())
         }

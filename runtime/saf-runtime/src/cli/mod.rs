@@ -1,19 +1,25 @@
 //! The command line: what a newcomer sees with `--help`. A command is a file; without one, the router runs.
 
+mod build;
 mod channels;
 mod check;
 mod client;
 mod completions;
 mod dead_letters;
+mod dev;
 mod events;
 mod item;
+mod new;
+mod paint;
 mod run;
+mod sandbox;
 mod schema;
 mod send;
 mod sse;
 mod store;
 mod table;
 mod tap;
+mod test;
 mod text;
 
 use std::path::PathBuf;
@@ -56,6 +62,10 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.config
+    }
+
     pub(crate) fn load(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.config, std::env::vars())?)
     }
@@ -67,6 +77,14 @@ enum Command {
     Run(ConfigFile),
     /// Check the configuration, the components and how events flow between Channels; start nothing.
     Check(ConfigFile),
+    /// Start a Channel: a folder with sources, a test case and a README, and its section in router.toml.
+    New(new::New),
+    /// Build Channels with their own build commands, and check the components.
+    Build(build::BuildArgs),
+    /// Run Channels while writing them: build on change, reload, show every attempt.
+    Dev(dev::Dev),
+    /// Test Channels: run case files in the sandbox, without a broker.
+    Test(test::Test),
     /// Post an event, and see what becomes of it.
     Send(send::Send),
     /// Watch events as they are stored.
@@ -93,6 +111,10 @@ impl Arguments {
             None => run::run(&self.file),
             Some(Command::Run(file)) => run::run(&file),
             Some(Command::Check(file)) => check::check(&file),
+            Some(Command::New(new)) => new.run(),
+            Some(Command::Build(build)) => build.run(),
+            Some(Command::Dev(dev)) => dev.run(),
+            Some(Command::Test(test)) => test.run(),
             Some(Command::Send(send)) => send.run(),
             Some(Command::Tap(tap)) => tap.run(),
             Some(Command::Events(events)) => events.run(),

@@ -4,6 +4,7 @@
 //! Then as a table, into which `[defaults.channel]` and the environment are merged. What is deliberately absent: includes,
 //! templates, and a second syntax.
 
+mod channels;
 mod check;
 mod merge;
 mod report;
@@ -11,10 +12,11 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use saf_event::{ChannelName, Span, StreamName};
+use saf_event::{Span, StreamName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use channels::{Build, Channels, Command};
 pub(crate) use report::Report;
 
 /// The whole configuration.
@@ -30,13 +32,15 @@ pub(crate) struct Config {
     /// The streams; `events` is there without being named.
     pub(crate) streams: BTreeMap<StreamName, saf_broker::StreamConfig>,
     /// The Channels.
-    pub(crate) channels: BTreeMap<ChannelName, saf_channel::Config>,
+    pub(crate) channels: Channels,
     /// What Channels inherit, key by key.
     pub(crate) defaults: Defaults,
     /// The sandbox as a whole.
     pub(crate) host: saf_host::Config,
     /// What is logged, and how.
     pub(crate) log: crate::telemetry::Config,
+    /// When this file and the components are read again.
+    pub(crate) reload: Reload,
     /// How the process ends.
     pub(crate) shutdown: Shutdown,
 }
@@ -46,7 +50,15 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Defaults {
     /// Inherited by every Channel.
-    pub(crate) channel: saf_channel::Config,
+    pub(crate) channel: channels::Section,
+}
+
+/// `[reload]`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reload {
+    /// Read this file and the components again when one of them changes. A SIGHUP does it in any case.
+    pub(crate) watch: bool,
 }
 
 /// `[shutdown]`.
@@ -72,6 +84,12 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| Report::unreadable(path, &error))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Self::from_text(path, &text, &folder, vars)
+    }
+
+    /// Checks the text of a file that is not written yet; the environment is left out.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, Report> {
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self::from_text(path, text, &folder, [])
     }
 
     fn from_text(
@@ -112,6 +130,7 @@ impl Config {
             resolve(path);
         }
         self.channels.values_mut().for_each(|channel| resolve(&mut channel.component));
+        self.channels.resolve(folder);
     }
 
     /// What the broker is asked to make ready.
@@ -139,6 +158,8 @@ pub(crate) fn schema() -> schemars::Schema {
 
 #[cfg(test)]
 mod tests {
+    use saf_event::ChannelName;
+
     use super::*;
 
     const EXAMPLE: &str = r#"
@@ -223,6 +244,15 @@ concurrency = 9
                 "[broker]\nkind = \"embedded\"\nurl = \"nats://x\"\n",
                 vec!["dir/router.toml:1", "`url`", "jetstream"],
             ),
+            (
+                "[channels.a]\ncomponent = \"a\"\n\nsubject = [\"x\"]\n",
+                vec!["dir/router.toml:4", "did you mean `subjects`?"],
+            ),
+            (
+                "[channels.a]\ncomponent = \"a\"\n[channels.a.build]\ncomand = \"make\"\n",
+                vec!["dir/router.toml:4", "channels.a.build", "did you mean `command`?"],
+            ),
+            ("[channels.a]\nbuild = { command = 5 }\n", vec!["dir/router.toml:2", "a list of its words"]),
             ("[channels.\"A B\"]\n", vec!["dir/router.toml:1", "is not a name"]),
         ];
         for (text, parts) in cases {
@@ -234,11 +264,27 @@ concurrency = 9
     }
 
     #[test]
+    fn a_build_is_relative_to_the_file_and_what_it_watches_to_the_build() {
+        let build =
+            "[channels.printer.build]\ncommand = [\"make\", \"it\"]\ndir = \"printer\"\nwatch = [\"src\"]\n";
+        let config = load(&(EXAMPLE.to_owned() + build), &[]).expect("valid");
+        let name = |text| ChannelName::parse(text).expect("valid");
+        let build = config.channels.build(&name("printer")).expect("there");
+        assert_eq!(build.command.as_ref().map(ToString::to_string).as_deref(), Some("make it"));
+        assert_eq!((&*build.dir, &*build.watch[0]), (Path::new("dir/printer"), Path::new("dir/printer/src")));
+        assert!(config.channels.build(&name("my-upper")).is_none());
+        let line =
+            load(EXAMPLE, &[("SAF__CHANNELS__PRINTER__BUILD__COMMAND", "make it now")]).expect("valid");
+        let build = line.channels.build(&name("printer")).expect("there");
+        assert_eq!(build.command, Some(Command::Line("make it now".to_owned())));
+    }
+
+    #[test]
     fn the_schema_knows_every_section() {
         let schema = serde_json::to_value(schema()).expect("JSON");
-        for section in
-            ["http", "admin", "broker", "streams", "channels", "defaults", "host", "log", "shutdown"]
-        {
+        for section in [
+            "http", "admin", "broker", "streams", "channels", "defaults", "host", "log", "reload", "shutdown",
+        ] {
             assert!(schema["properties"].get(section).is_some(), "{section}");
         }
     }

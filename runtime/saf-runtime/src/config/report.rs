@@ -59,6 +59,30 @@ impl Report {
         Self(format!("{} with the environment: {name}: {message}", path.display()))
     }
 
+    /// A message that names its own place.
+    pub(crate) fn text(message: String) -> Self {
+        Self(message)
+    }
+
+    /// What is wrong in a JSON file.
+    pub(crate) fn json(
+        path: &Path,
+        text: &str,
+        error: &serde_path_to_error::Error<serde_json::Error>,
+    ) -> Self {
+        let message = without_place(error.inner());
+        let message = match error.path().to_string() {
+            place if place == "." || place == "?" => message,
+            place => format!("{place}: {message}"),
+        };
+        Self::at(path, text, offset(text, error.inner()), &message)
+    }
+
+    /// What follows a JSON document in its file.
+    pub(crate) fn after_json(path: &Path, text: &str, error: &serde_json::Error) -> Self {
+        Self::at(path, text, offset(text, error), &format!("{} after the document", without_place(error)))
+    }
+
     pub(super) fn problem(path: &Path, text: &str, problem: &Problem) -> Self {
         let header = format!("[{}", problem.section);
         let is_header = |line: &str| {
@@ -88,6 +112,18 @@ impl Report {
         let pad = " ".repeat(gutter.len());
         Self(format!("{}:{gutter}: {message}\n{pad} |\n{gutter} | {source}\n{pad} |", path.display()))
     }
+}
+
+/// Where serde_json stopped, in bytes.
+fn offset(text: &str, error: &serde_json::Error) -> Option<usize> {
+    let lines = text.split_inclusive('\n').take(error.line().checked_sub(1)?);
+    Some(lines.map(str::len).sum())
+}
+
+/// The line is shown with its text.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
 /// serde says what it expected; a slip of the finger is told what was probably meant.

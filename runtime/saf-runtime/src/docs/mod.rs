@@ -4,6 +4,8 @@
 
 mod cli;
 mod configuration;
+mod contract;
+mod snippets;
 
 use std::path::Path;
 

@@ -67,8 +67,12 @@ impl Stage {
     }
 
     /// Adds a Channel of a guest; `rest` is more of its section.
-    pub fn channel(mut self, name: &str, guest: &str, subjects: &[&str], rest: &str) -> Self {
-        let component = guest_path(guest);
+    pub fn channel(self, name: &str, guest: &str, subjects: &[&str], rest: &str) -> Self {
+        self.component(name, &guest_path(guest), subjects, rest)
+    }
+
+    /// The same of any component.
+    pub fn component(mut self, name: &str, component: &Path, subjects: &[&str], rest: &str) -> Self {
         self.channels += &format!(
             "[channels.{name}]\ncomponent = {:?}\nsubjects = {subjects:?}\n{rest}\n",
             component.display().to_string()
@@ -126,10 +130,29 @@ fn shared_cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-cache")
 }
 
+/// Where the guests of all languages are.
+fn guests() -> PathBuf {
+    std::env::var_os("SAF_GUESTS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/dist"), PathBuf::from)
+}
+
+/// A guest in every language in which it was built: a language whose tools are missing is left out, and `cargo xtask guests` said so.
+pub fn in_every_language(name: &str) -> Vec<(String, PathBuf)> {
+    let languages = std::fs::read_dir(guests()).expect("guests; run `cargo xtask guests`");
+    let mut found: Vec<_> = languages
+        .map(|folder| folder.expect("readable").path())
+        .filter_map(|folder| {
+            let component = folder.join(format!("{name}.wasm"));
+            let language = folder.file_name()?.to_str()?.to_owned();
+            component.exists().then_some((language, component))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 pub fn guest_path(name: &str) -> PathBuf {
-    let dist = std::env::var_os("SAF_GUESTS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/dist"), PathBuf::from);
-    let path = dist.join("rust").join(format!("{name}.wasm"));
+    let path = guests().join("rust").join(format!("{name}.wasm"));
     assert!(
         path.exists(),
         "{} is missing: run `cargo xtask guests`, or the tests by `cargo xtask test`",

@@ -1,0 +1,3 @@
+module channels/{{name}}
+
+go 1.24
