@@ -11,6 +11,7 @@ mod events;
 mod item;
 mod new;
 mod paint;
+mod place;
 mod run;
 mod sandbox;
 mod schema;

@@ -9,7 +9,8 @@ use tokio::runtime::Runtime;
 use crate::exit::Failure;
 
 /// One case runs at a time; a few more let an instance be torn down while the next starts.
-const MAX_INSTANCES: std::num::NonZeroU32 = std::num::NonZeroU32::new(4).unwrap();
+const MAX_INSTANCES: std::num::NonZeroU32 =
+    std::num::NonZeroU32::new(4).expect("a constant that the compiler checks: not zero");
 
 /// A host, and what drives it.
 pub(crate) struct Sandbox {

@@ -33,6 +33,19 @@ pub(crate) fn printable_lines(text: &str) -> String {
     out
 }
 
+/// Thousands apart: `41 302`.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// [`printable`], at most `max_chars` long.
 pub(crate) fn short(text: &str, max_chars: usize) -> String {
     // One more than may be shown tells whether something is cut; escapes make it longer, so it is cut once more.
@@ -177,6 +190,15 @@ pub(crate) fn since(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (n, text) in
+            [(0, "0"), (999, "999"), (1_000, "1 000"), (41_302, "41 302"), (1_234_567, "1 234 567")]
+        {
+            assert_eq!(grouped(n), text);
+        }
+    }
 
     #[test]
     fn nothing_a_stranger_sent_moves_the_cursor() {

@@ -21,7 +21,7 @@ impl Report {
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                "\nName another file with --config, or start from the one in config/router.toml."
+                "\nName another file with --config, or make one: `saf-runtime new <NAME> --lang <LANG>` writes it with a first Channel."
             }
             _ => "",
         };

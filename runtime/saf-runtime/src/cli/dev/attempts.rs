@@ -16,7 +16,7 @@ use super::lines;
 use super::screen::Screen;
 use crate::app::Fleet;
 use crate::cli::paint::Tone;
-use crate::cli::text::printable;
+use crate::cli::text::{grouped, printable};
 use crate::exit::Failure;
 
 /// More are counted.
@@ -166,11 +166,11 @@ impl Rest {
         let mut text = String::new();
         for (channel, outcomes) in &self.more {
             let outcomes: Vec<_> =
-                outcomes.iter().map(|(word, n)| format!("{} {word}", lines::grouped(*n))).collect();
+                outcomes.iter().map(|(word, n)| format!("{} {word}", grouped(*n))).collect();
             let _ = write!(text, "; {channel} {}", outcomes.join(", "));
         }
         for (channel, missed) in &self.missed {
-            let _ = write!(text, "; {channel} {} not looked at", lines::grouped(*missed));
+            let _ = write!(text, "; {channel} {} not looked at", grouped(*missed));
         }
         let total = self.more.values().flat_map(BTreeMap::values).chain(self.missed.values()).sum();
         (total > 0).then(|| format!("{} more: {}", lines::counted(total, "attempt"), &text[2..]))

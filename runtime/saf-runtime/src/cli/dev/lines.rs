@@ -10,7 +10,7 @@ use saf_event::{ChannelName, Filter, Outcome};
 use super::stopped::Stopped;
 use crate::app::{Change, Succession};
 use crate::cli::paint::{Paint, Tone};
-use crate::cli::text::{micros, printable};
+use crate::cli::text::{grouped, micros, printable};
 
 /// Of a digest; two builds of an afternoon differ in these.
 const DIGEST_CHARS: usize = 4;
@@ -132,19 +132,6 @@ pub(super) fn changed(paths: &[PathBuf], folder: &Path) -> String {
 pub(super) fn counted(n: u64, what: &str) -> String {
     let s = if n == 1 { "" } else { "s" };
     format!("{} {what}{s}", grouped(n))
-}
-
-/// Thousands apart: `41 302`.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn short(digest: &str) -> String {

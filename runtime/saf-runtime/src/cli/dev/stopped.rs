@@ -1,19 +1,9 @@
 //! Why a guest stopped, as its author wants it: the message of the panic and where it was, not the trap that the panic ends in.
 
+use crate::cli::place;
+
 /// Lines of a message that are shown; a traceback is one.
 const MAX_LINES: usize = 12;
-/// In the path of a frame's source: no code of the author's.
-const LIBRARIES: [&str; 8] = [
-    "/rustc/",
-    "/.cargo/",
-    "library/std",
-    "library/core",
-    "library/alloc",
-    "wasi-libc",
-    "wasisdk://",
-    "<unknown>",
-];
-
 /// A message, and the place as `file:line:column` when it is known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stopped {
@@ -26,7 +16,7 @@ impl Stopped {
         if let Some(panic) = stderr.and_then(panic) {
             return panic;
         }
-        Self { message: head(reason), place: backtrace.and_then(place).map(str::to_owned) }
+        Self { message: head(reason), place: backtrace.and_then(place::authors).map(str::to_owned) }
     }
 }
 
@@ -37,12 +27,6 @@ fn panic(stderr: &str) -> Option<Stopped> {
     let message: Vec<_> = lines.take_while(|line| !line.starts_with("note: ")).collect();
     let place = place.trim_end_matches(':');
     Some(Stopped { message: head(message.join("\n").trim_end()), place: Some(place.to_owned()) })
-}
-
-/// The innermost frame that is no library's.
-fn place(backtrace: &str) -> Option<&str> {
-    let places = backtrace.lines().filter_map(|line| line.trim().strip_prefix("at "));
-    places.into_iter().find(|place| !LIBRARIES.iter().any(|library| place.contains(library)))
 }
 
 fn head(text: &str) -> String {

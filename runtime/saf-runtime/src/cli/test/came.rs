@@ -6,6 +6,7 @@ use saf_event::{ChannelName, EventId, Headers, MAX_ID_BYTES, Subject};
 use saf_host::{Call, CaseReport, Emission, Fault, LogLine, StartError, Usage, Verdict};
 
 use super::expect::How;
+use crate::cli::place;
 
 /// What came of a case.
 #[derive(Clone, Debug)]
@@ -60,17 +61,9 @@ impl Failed {
             || self.backtrace.as_deref().is_some_and(|backtrace| backtrace.contains(text))
     }
 
-    /// Where in the author's own sources it was, as `file:line:column`: the innermost frame that is no library's.
+    /// Where in the author's own sources it was, as `file:line:column`.
     pub(super) fn place(&self) -> Option<&str> {
-        let lines = self.backtrace.as_deref()?.lines().map(str::trim);
-        let places = lines.filter_map(|line| {
-            line.strip_prefix("at ").or_else(|| line.rsplit_once(" at ").map(|(_, at)| at))
-        });
-        places.into_iter().find(|place| {
-            let library =
-                ["/rustc/", "/.cargo/", "library/std", "library/core", "library/alloc", "<unknown>"];
-            !library.iter().any(|part| place.contains(part))
-        })
+        self.backtrace.as_deref().and_then(place::authors)
     }
 }
 
@@ -174,15 +167,5 @@ mod tests {
             let why = refused(&[super::tests::emission("out.a"), emission], allowance).expect("refused");
             assert!(why.contains(part), "{why}");
         }
-    }
-
-    #[test]
-    fn a_place_is_the_authors_own() {
-        let backtrace = "    0:   0x1234 - std::panicking::begin\n                    at /rustc/abc/library/std/src/panicking.rs:5:1\n    \
-                         1:   0x5678 - upper::handle\n                    at src/lib.rs:14:31\n";
-        let failed =
-            Failed { backtrace: Some(backtrace.to_owned()), ..Failed::said(How::Trap, String::new()) };
-        assert_eq!(failed.place(), Some("src/lib.rs:14:31"));
-        assert_eq!(Failed::said(How::Trap, String::new()).place(), None);
     }
 }

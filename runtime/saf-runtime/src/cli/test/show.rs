@@ -10,7 +10,7 @@ use super::compare::done;
 use super::diff::Difference;
 use crate::cli::paint::{Paint, Tone};
 use crate::cli::table::Out;
-use crate::cli::text::{bytes, laid_out, micros, printable, printable_lines};
+use crate::cli::text::{bytes, grouped, laid_out, micros, printable, printable_lines};
 use crate::exit::Failure;
 
 /// Columns of a case's name before what it used; longer ones push it to the right.
@@ -60,19 +60,6 @@ pub(super) fn case(name: &str, mark: Mark, came: &Came, paint: Paint, out: &mut 
 
 fn used(usage: &Usage) -> String {
     format!("{:>8}  {:>11} fuel", micros(usage.micros), grouped(usage.fuel))
-}
-
-/// Thousands apart: `41 302`.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// What is wrong with a case that failed.
@@ -210,15 +197,6 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (n, text) in
-            [(0, "0"), (999, "999"), (1_000, "1 000"), (41_302, "41 302"), (1_234_567, "1 234 567")]
-        {
-            assert_eq!(grouped(n), text);
-        }
-    }
 
     #[test]
     fn the_last_line_says_what_there_was() {
