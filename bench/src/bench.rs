@@ -71,9 +71,10 @@ impl Programs {
         })
     }
 
-    /// A Rust guest's component.
+    /// A guest's component: `enrich` is Rust's, `python/enrich` another language's.
     pub(crate) fn guest(&self, name: &str) -> PathBuf {
-        self.guests.join("rust").join(format!("{name}.wasm"))
+        let (language, name) = name.split_once('/').unwrap_or(("rust", name));
+        self.guests.join(language).join(format!("{name}.wasm"))
     }
 
     pub(crate) fn cache(&self) -> &Path {
@@ -89,6 +90,9 @@ pub(crate) enum Unit {
     MebiBytes,
     /// Records that shared one fdatasync.
     Records,
+    /// What the sandbox counts a guest's work in.
+    Fuel,
+    KiloBytes,
 }
 
 impl Unit {
@@ -98,7 +102,11 @@ impl Unit {
             Self::EventsPerSecond if value < 1e6 => format!("{:.1}k/s", value / 1e3),
             Self::EventsPerSecond => format!("{:.2}M/s", value / 1e6),
             Self::Millis => format!("{value:.2} ms"),
+            Self::MebiBytes if value < 10.0 => format!("{value:.1} MiB"),
             Self::MebiBytes => format!("{value:.0} MiB"),
+            Self::Fuel if value < 1e6 => format!("{:.1}k fuel", value / 1e3),
+            Self::Fuel => format!("{:.2}M fuel", value / 1e6),
+            Self::KiloBytes => format!("{value:.0} KB"),
             Self::Records => format!("{value:.0} records"),
         }
     }

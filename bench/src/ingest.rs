@@ -1,12 +1,11 @@
 //! Events in over HTTP: singles and batches at one, 64 and 256 connections, beside an empty handler and the raw store at as
 //! many. Each connection waits for its 202; ids are the router's, so every event is new and its key is checked.
 
-use bytes::Bytes;
-
 use crate::bench::{Bench, Figure, Row, Unit};
 use crate::ceilings;
+use crate::frames;
 use crate::load::{Load, Until};
-use crate::payload::{self, SUBJECT, Size};
+use crate::payload::{self, Size};
 use crate::process;
 use crate::stage::{Broker, Stage};
 
@@ -16,8 +15,6 @@ const CONNECTIONS: [usize; 3] = [1, 64, 256];
 pub(crate) const BATCH_EVENTS: u64 = 100;
 /// Answers outstanding of the raw publish that batches are held against.
 pub(crate) const FULL_WINDOW: usize = 4_096;
-/// Records of a group of the raw append that batches are held against; the embedded store's largest.
-pub(crate) const FULL_GROUP: usize = 1_024;
 
 /// How many connections a size is measured at. 1 KiB at 64 only: it tells little more, and takes as long.
 pub(crate) fn connections(size: Size) -> &'static [usize] {
@@ -35,7 +32,7 @@ pub(crate) fn rows(size: Size) -> Vec<Row> {
             format!("ceiling.http.empty.{n}.{s}"),
             format!("empty axum handler, {n} connections"),
             Unit::EventsPerSecond,
-            move |bench| ceilings::http::empty(bench, size, n),
+            move |bench| ceilings::http::empty(bench, size, n, 1),
         ));
         rows.push(Row::new(
             format!("ceiling.log.append.{n}.{s}"),
@@ -60,18 +57,18 @@ pub(crate) fn rows(size: Size) -> Vec<Row> {
         }
     }
     rows.push(Row::new(
-        format!("ceiling.log.groups.{FULL_GROUP}.{s}"),
-        format!("raw append in groups of {FULL_GROUP}"),
-        Unit::EventsPerSecond,
-        move |bench| ceilings::log::append_groups(bench, size, FULL_GROUP).map(Figure::new),
-    ));
-    rows.push(Row::new(
         format!("ceiling.jetstream.publish.{FULL_WINDOW}.{s}"),
         format!("raw JetStream publish, {FULL_WINDOW} outstanding"),
         Unit::EventsPerSecond,
         move |bench| ceilings::jetstream::publish(bench, size, FULL_WINDOW),
     ));
     for &n in connections(size) {
+        rows.push(Row::new(
+            format!("ceiling.http.empty-batch.{n}.{s}"),
+            format!("empty axum handler, bodies of {BATCH_EVENTS} events, {n} connections"),
+            Unit::EventsPerSecond,
+            move |bench| ceilings::http::empty(bench, size, n, BATCH_EVENTS),
+        ));
         for broker in Broker::ALL {
             let b = broker.name();
             rows.push(Row::new(
@@ -94,12 +91,7 @@ fn ingest(
 ) -> anyhow::Result<Figure> {
     let stage = Stage::new(bench, broker)?;
     let router = stage.router(&[])?;
-    let requests: Vec<Bytes> = (0..payload::VARIETY)
-        .map(|n| match events {
-            1 => payload::single(n, SUBJECT, size),
-            _ => payload::batch(n * events, events, size, |_| SUBJECT.to_owned()),
-        })
-        .collect();
+    let requests = payload::requests(events, size);
     let cpu = process::cpu(router.pid());
     let until = Until::Elapsed(bench.scale.load);
     let loaded = Load { address: router.ingest, requests: &requests, connections, until }.run()?;
@@ -113,5 +105,16 @@ fn ingest(
     );
     let rss = process::peak_rss_mib(router.pid());
     router.stop()?;
-    Ok(Figure::new(stored as f64 / loaded.took.as_secs_f64()).note(note).beside("rss", Unit::MebiBytes, rss))
+    let rate = stored as f64 / loaded.took.as_secs_f64();
+    let mut figure = Figure::new(rate).note(note).beside("rss", Unit::MebiBytes, rss);
+    if broker == Broker::Embedded
+        && let Some(batch) = frames::records_a_frame(&stage, 0)?
+    {
+        figure = figure.beside("batch", Unit::Records, batch);
+        if events > 1 {
+            let raw = ceilings::log::append_groups(bench, size, (batch.round() as usize).max(1))?;
+            figure = figure.beside("raw-append", Unit::EventsPerSecond, raw);
+        }
+    }
+    Ok(figure)
 }

@@ -11,11 +11,14 @@
 mod bench;
 mod ceilings;
 mod drain;
+mod frames;
 mod ingest;
+mod language;
 mod latency;
 mod load;
 mod machine;
 mod nats;
+mod operate;
 mod payload;
 mod process;
 mod ratio;
@@ -132,5 +135,7 @@ fn all_rows() -> Vec<Row> {
     }
     rows.extend(latency::rows());
     rows.extend(scale::rows());
+    rows.extend(language::rows());
+    rows.extend(operate::rows());
     rows
 }

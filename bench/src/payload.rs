@@ -63,6 +63,15 @@ pub(crate) fn batch(n: u64, count: u64, size: Size, subject: impl Fn(u64) -> Str
     post(&format!("[{}]", events.join(",")))
 }
 
+/// Posts that take turns, of so many events each.
+pub(crate) fn requests(events: u64, size: Size) -> Vec<Bytes> {
+    let request = |n| match events {
+        1 => single(n, SUBJECT, size),
+        _ => batch(n * events, events, size, |_| SUBJECT.to_owned()),
+    };
+    (0..VARIETY).map(request).collect()
+}
+
 fn post(body: &str) -> Bytes {
     let head =
         "POST /api/event HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: ";

@@ -3,8 +3,10 @@
 
 use crate::bench::{Results, median};
 use crate::drain::GUESTS;
-use crate::ingest::{FULL_GROUP, FULL_WINDOW, connections};
+use crate::ingest::{FULL_WINDOW, connections};
+use crate::operate::{self, Said};
 use crate::payload::Size;
+use crate::stage::Broker;
 
 /// A claim to be measured.
 struct Claim {
@@ -99,6 +101,26 @@ fn claims() -> Vec<Claim> {
             target: Target::BelowMillis(most),
         });
     }
+    claims.extend(operating());
+    claims
+}
+
+/// What saying costs.
+fn operating() -> Vec<Claim> {
+    let claim = |broker: Broker, guest: &str, said: Said, least: f64| Claim {
+        what: format!("{}, {guest}: with {} / with nothing said", broker.name(), said.name()),
+        row: operate::name(broker, guest, said),
+        against: Against::Row(operate::name(broker, guest, Said::Nothing)),
+        target: Target::AtLeast(least),
+    };
+    let mut claims = Vec::new();
+    for broker in Broker::ALL {
+        for guest in operate::GUESTS {
+            for (said, least) in [(Said::Telemetry, 0.9), (Said::History, 0.95), (Said::All, 0.9)] {
+                claims.push(claim(broker, guest, said, least));
+            }
+        }
+    }
     claims
 }
 
@@ -175,19 +197,36 @@ fn singles(size: Size) -> Vec<Claim> {
     connections(size).iter().flat_map(|&n| ["embedded", "jetstream"].map(|broker| claim(broker, n))).collect()
 }
 
+/// Held against the raw store as the issue has it, and against what HTTP alone leaves of it for such bodies.
 fn batches(size: Size) -> Vec<Claim> {
     let s = size.name();
-    let full = |broker: &str| match broker {
-        "jetstream" => format!("ceiling.jetstream.publish.{FULL_WINDOW}.{s}"),
-        _ => format!("ceiling.log.groups.{FULL_GROUP}.{s}"),
-    };
-    let claim = |broker: &str, n: usize| Claim {
-        what: format!("{broker}, {s}: batches of 100 at {n} / raw at its fullest"),
-        row: format!("ingest.{broker}.batch.{n}.{s}"),
-        against: Against::Row(full(broker)),
-        target: if n == 1 { Target::None } else { Target::AtLeast(0.6) },
-    };
-    connections(size).iter().flat_map(|&n| ["embedded", "jetstream"].map(|broker| claim(broker, n))).collect()
+    let mut claims = Vec::new();
+    for &n in connections(size) {
+        for broker in ["embedded", "jetstream"] {
+            let row = format!("ingest.{broker}.batch.{n}.{s}");
+            let (raw, what) = match broker {
+                "jetstream" => {
+                    (format!("ceiling.jetstream.publish.{FULL_WINDOW}.{s}"), "raw publish, pipelined")
+                }
+                _ => (format!("{row}:raw-append"), "raw append at the group reached"),
+            };
+            claims.push(Claim {
+                what: format!("{broker}, {s}: batches of 100 at {n} / {what}"),
+                row: row.clone(),
+                against: Against::Row(raw.clone()),
+                target: if n == 1 { Target::None } else { Target::AtLeast(0.6) },
+            });
+            claims.push(Claim {
+                what: format!(
+                    "{broker}, {s}: batches of 100 at {n} / (1/(1/empty axum, same bodies + 1/raw))"
+                ),
+                row,
+                against: Against::Both(format!("ceiling.http.empty-batch.{n}.{s}"), raw),
+                target: Target::None,
+            });
+        }
+    }
+    claims
 }
 
 #[cfg(test)]

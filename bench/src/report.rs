@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::bench::{Figure, Results, Row, Scale};
+use crate::language::{self, LANGUAGES, Work};
 use crate::machine::Machine;
 use crate::ratio::{Ratio, Target};
 use crate::stage::MAX_ACK_PENDING;
@@ -30,6 +31,7 @@ pub(crate) fn progress(round: usize, rounds: usize, row: &Row, figure: &anyhow::
 pub(crate) fn table(machine: &Machine, scale: &Scale, results: &Results, ratios: &[Ratio]) -> String {
     let mut text = head(machine, scale, results);
     text += &ratio_table(ratios);
+    text += &language_table(results);
     text += &row_table(results);
     text
 }
@@ -79,6 +81,32 @@ fn show(target: Target) -> String {
         Target::BelowMillis(most) => format!("< {most:.0} ms"),
         Target::None => "-".to_owned(),
     }
+}
+
+/// Medians, a line a language; nothing when no row of them was chosen.
+fn language_table(results: &Results) -> String {
+    let median = |name: &str| {
+        let series = results.series().iter().find(|series| series.name == name)?;
+        series.median().map(|value| series.unit.show(value))
+    };
+    let mut lines = String::new();
+    for work in Work::ALL {
+        for language in LANGUAGES {
+            let row = language::name(language, work);
+            let Some(rate) = median(&row) else { continue };
+            let _ = write!(lines, "| {} | {language} | {rate} |", work.name());
+            for column in ["p99", "fuel", "instance", "size", "cold"] {
+                let _ = write!(lines, " {} |", median(&format!("{row}:{column}")).unwrap_or_default());
+            }
+            lines.push('\n');
+        }
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    let head = "\n## Languages, on the embedded broker\n\n| Channel | language | drain | p99, one at a time | fuel an event | memory of an \
+                instance | component | start to first event |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    head.to_owned() + &lines
 }
 
 fn row_table(results: &Results) -> String {

@@ -22,6 +22,8 @@ pub(crate) struct Router {
     /// Where events go.
     pub(crate) ingest: SocketAddr,
     admin: SocketAddr,
+    /// When the process was started.
+    pub(crate) began: Instant,
     /// From the start of the process to a `/readyz` that says yes.
     pub(crate) started_in: Duration,
 }
@@ -44,7 +46,7 @@ impl Router {
             .stderr(File::create(&log)?)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut router = Self { child, ingest, admin, started_in: Duration::ZERO };
+        let mut router = Self { child, ingest, admin, began, started_in: Duration::ZERO };
         while !router.is_ready() {
             if let Some(status) = router.child.try_wait()? {
                 bail!("the router ended at its start ({status}): {}", tail(&log));

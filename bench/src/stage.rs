@@ -57,10 +57,15 @@ pub(crate) enum Code {
 /// Most deliveries of a Channel that are out at once, for the router and for the native loops alike.
 pub(crate) const MAX_ACK_PENDING: usize = 4_096;
 
+/// Of every Channel here, as TOML.
+const EMITS: &str = r#"["echo.>", "enriched.>", "github.*.summary", "github.*.*.summary"]"#;
+
 pub(crate) struct Stage<'a> {
     programs: &'a Programs,
     pub(crate) folder: TempDir,
     pub(crate) nats: Option<Nats>,
+    /// More of the routers' configuration, as TOML.
+    config: String,
 }
 
 impl<'a> Stage<'a> {
@@ -70,7 +75,12 @@ impl<'a> Stage<'a> {
             Broker::Embedded => None,
             Broker::JetStream => Some(Nats::start(&bench.programs.nats_server, folder.path())?),
         };
-        Ok(Self { programs: &bench.programs, folder, nats })
+        Ok(Self { programs: &bench.programs, folder, nats, config: String::new() })
+    }
+
+    /// Its routers' configuration goes on with this.
+    pub(crate) fn with(self, config: String) -> Self {
+        Self { config, ..self }
     }
 
     /// A router with these Channels, ready.
@@ -85,12 +95,13 @@ impl<'a> Stage<'a> {
             "[log]\nlevel = \"warn\"\n[host]\ncache = {:?}\n",
             self.programs.cache().display().to_string()
         )?;
+        config.push_str(&self.config);
         for channel in channels {
             let ChannelPlan { name, guest, subject, concurrency, code } = channel;
             write!(
                 config,
                 "[channels.{name}]\ncomponent = {:?}\nsubjects = [\"{subject}\"]\nconcurrency = {concurrency}\n\
-                 max_ack_pending = {MAX_ACK_PENDING}\nemit.subjects = [\"echo.>\", \"enriched.>\"]\n",
+                 max_ack_pending = {MAX_ACK_PENDING}\nemit.subjects = {EMITS}\n",
                 self.programs.guest(guest).display().to_string()
             )?;
             match code {

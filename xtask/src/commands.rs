@@ -2,7 +2,10 @@
 
 pub(crate) mod bench;
 pub(crate) mod build;
+pub(crate) mod chart;
 pub(crate) mod check;
+pub(crate) mod deploy;
+pub(crate) mod dist;
 pub(crate) mod guests;
 pub(crate) mod run;
 pub(crate) mod test;

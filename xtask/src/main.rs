@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask run`, `test`, `build`, `guests`, `check`, `bench`. A command is a file in `commands/`; what
+//! Project commands: `cargo xtask run`, `test`, `build`, `guests`, `check`, `bench`, `chart`, `dist`. A command is a file in `commands/`; what
 //! they share is the checkout's places ([`workspace`]), programs that are run ([`step`]) and tools that are fetched
 //! ([`tools`]).
 //!
@@ -38,6 +38,9 @@ enum Command {
     },
     /// Build the guests, fetch what tests need, and run all tests
     Test {
+        /// Test what is deployed instead: image, compose file, chart, each where its programs are
+        #[arg(long)]
+        deploy: bool,
         /// Arguments for cargo test, such as -p saf-host; with any, the guests' own tests are left out
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
@@ -52,6 +55,15 @@ enum Command {
     },
     /// Formatting, lints, licences and sources, of the router and the guests
     Check,
+    /// Make a release in target/dist: a static program in an archive, the image as an OCI layout, a bill of materials
+    Dist(commands::dist::Dist),
+    /// Build programs for `test --deploy` from Go modules into the target folder; it takes minutes, some of them an hour
+    DeployTools {
+        /// Which; all of them when none is named
+        tools: Vec<commands::deploy::GoTool>,
+    },
+    /// Make the chart's schema, the table in its README and its copy of the alert rules
+    Chart,
     /// Build for release and run the benchmarks
     Bench {
         /// Arguments for the benchmarks
@@ -75,9 +87,13 @@ fn perform(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Run { arguments } => commands::run::run(&workspace, arguments),
-        Command::Test { arguments } => commands::test::run(&workspace, &arguments),
+        Command::Test { deploy: true, .. } => commands::deploy::test(&workspace),
+        Command::Test { deploy: false, arguments } => commands::test::run(&workspace, &arguments),
         Command::Build => commands::build::run(&workspace),
         Command::Guests { language } => commands::guests::build(&workspace, &language),
+        Command::DeployTools { tools } => commands::deploy::build_tools(&workspace, &tools),
+        Command::Dist(dist) => dist.run(&workspace),
+        Command::Chart => commands::chart::run(&workspace),
         Command::Check => commands::check::run(&workspace),
         Command::Bench { arguments } => commands::bench::run(&workspace, &arguments),
     }
@@ -88,6 +104,12 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn the_deployment_is_tested_when_that_is_said() {
+        let parsed = Arguments::try_parse_from(["xtask", "test", "--deploy"]).expect("valid arguments");
+        assert!(matches!(parsed.command, Command::Test { deploy: true, .. }));
+    }
 
     #[test]
     fn arguments_behind_a_command_are_passed_on() {
@@ -104,7 +126,7 @@ mod tests {
         ];
         for (line, expected) in cases {
             let parsed = Arguments::try_parse_from(["xtask"].iter().chain(line)).expect("valid arguments");
-            let (Command::Run { arguments } | Command::Test { arguments } | Command::Bench { arguments }) =
+            let (Command::Run { arguments } | Command::Test { arguments, .. } | Command::Bench { arguments }) =
                 parsed.command
             else {
                 panic!("{line:?} takes arguments")

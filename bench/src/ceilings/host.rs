@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bytes::Bytes;
 use futures::future::join_all;
 use saf_event::{ByteString, ChannelName, Event, EventId, Headers, Subject};
-use saf_host::{Config, Grants, Host, Limits, Pool, Recycle, Setup, Verdict};
+use saf_host::{Config, Grants, Host, Lease, Limits, Pool, Recycle, Setup, Verdict};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bench::{Bench, Figure};
 use crate::payload::{self, SUBJECT, Size};
+use crate::process;
 
 /// The router's (`runtimes.rs` in saf-runtime).
 const GUEST_THREADS_PER_CORE: usize = 2;
@@ -33,6 +35,40 @@ pub(crate) fn calls(bench: &Bench, guest: &str, size: Size, concurrency: usize) 
         total += count.context("a worker panicked")??;
     }
     Ok(Figure::new(total as f64 / began.elapsed().as_secs_f64()))
+}
+
+/// Resident memory of an instance that has handled every event once, in MiB: what several more take, shared. Pages of code and of
+/// a memory's first image that nobody wrote to are in it when this process has touched them.
+pub(crate) fn instance_mib(bench: &Bench, guest: &str, events: &[(String, Bytes)]) -> anyhow::Result<f64> {
+    const MORE: usize = 8;
+    let guests = guest_runtime()?;
+    let events: Vec<_> =
+        events.iter().map(|(subject, data)| of(subject, data.clone())).collect::<Result<_, _>>()?;
+    guests.block_on(async {
+        let pool = pool(bench, guest).await?;
+        // The first one's are shared: the code, and what is made once.
+        let first = used(&pool, &events).await?;
+        let before = process::rss_mib(std::process::id());
+        let mut kept = vec![first];
+        for _ in 0..MORE {
+            kept.push(used(&pool, &events).await?);
+        }
+        Ok((process::rss_mib(std::process::id()) - before) / MORE as f64)
+    })
+}
+
+/// A new instance, if all others are held, that has handled all events.
+async fn used(pool: &Pool, events: &[Event]) -> anyhow::Result<Lease> {
+    let mut lease = pool.acquire().await?;
+    for event in events {
+        let (call, kept) = lease.call(event, 1).await;
+        anyhow::ensure!(matches!(call.verdict, Verdict::Done(_)), "the guest does not like the payload");
+        lease = match kept {
+            Some(lease) => lease,
+            None => pool.acquire().await?,
+        };
+    }
+    Ok(lease)
 }
 
 fn guest_runtime() -> anyhow::Result<Runtime> {
@@ -58,22 +94,28 @@ async fn pool(bench: &Bench, guest: &str) -> anyhow::Result<Pool> {
         grants: Grants::default(),
         config_json: "{}".to_owned(),
         answers_to: None,
+        state: None,
     };
     Ok(Pool::new(&host, component, setup))
 }
 
-/// An event as the router reads it back after a post.
 fn event(n: u64, size: Size) -> anyhow::Result<Event> {
+    let event = of(SUBJECT, payload::json(n, size).into())?;
+    Ok(Event { sequence: n + 1, ..event })
+}
+
+/// An event as the router reads it back after a post.
+fn of(subject: &str, data: Bytes) -> anyhow::Result<Event> {
     let mut headers = Headers::new();
     headers.push("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")?;
     Ok(Event {
-        sequence: n + 1,
+        sequence: 1,
         id: EventId::generate(),
-        subject: Subject::parse(SUBJECT)?,
+        subject: Subject::parse(subject)?,
         time: 1_796_000_000_000,
         content_type: Some(ByteString::from_static("application/json")),
         headers,
-        data: payload::json(n, size).into(),
+        data,
         lineage: None,
     })
 }

@@ -11,17 +11,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bench::{Bench, Figure};
 use crate::load::{Load, Until};
-use crate::payload::{self, SUBJECT, Size};
+use crate::payload::{self, Size};
 
-/// Requests a second that are answered.
-pub(crate) fn empty(bench: &Bench, size: Size, connections: usize) -> anyhow::Result<Figure> {
-    let requests: Vec<Bytes> = (0..payload::VARIETY).map(|n| payload::single(n, SUBJECT, size)).collect();
+/// Events a second that are answered, in requests of so many.
+pub(crate) fn empty(bench: &Bench, size: Size, connections: usize, events: u64) -> anyhow::Result<Figure> {
+    let requests = payload::requests(events, size);
     let server = Server::start()?;
     let until = Until::Elapsed(bench.scale.load);
     let loaded = Load { address: server.address, requests: &requests, connections, until }.run()?;
     anyhow::ensure!(loaded.is_clean(), "{}", loaded.problem());
     let note = format!("p50 {:.2}, p99 {:.2} ms", loaded.millis(0.5), loaded.millis(0.99));
-    Ok(Figure::new(loaded.accepted as f64 / loaded.took.as_secs_f64()).note(note))
+    Ok(Figure::new((loaded.accepted * events) as f64 / loaded.took.as_secs_f64()).note(note))
 }
 
 /// Ends with its runtime.

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use saf_broker::embedded::Embedded;
-use saf_broker::{Broker, ChannelPlan, Feed, Order, Plan, Settlement, Start, StreamConfig, StreamPlan};
+use saf_broker::{
+    Broker, ChannelPlan, Feed, Order, Plan, Settlement, Start, StateChange, StateChanges, StatePlan,
+    StreamConfig, StreamPlan,
+};
 use saf_event::{ChannelName, Dedupe, EventId, Filter, Headers, NewEvent, StreamName, Subject};
 
 const PAYLOAD_BYTES: usize = 256;
@@ -31,12 +34,16 @@ fn channel(name: &str, filter: Filter) -> ChannelPlan {
         max_ack_pending: 1000,
         order: Order::None,
         retain: false,
+        state: None,
     }
 }
 
 async fn prepare(broker: &Embedded, channels: &[ChannelPlan]) {
     let streams = vec![StreamPlan { name: stream(), config: StreamConfig::default() }];
-    broker.prepare(&Plan { streams, channels: channels.to_vec() }).await.expect("prepares");
+    broker
+        .prepare(&Plan { streams, channels: channels.to_vec(), ..Plan::default() })
+        .await
+        .expect("prepares");
 }
 
 /// Publishes over `subjects` in turn; how many events were stored.
@@ -67,13 +74,43 @@ async fn produce(broker: &Arc<Embedded>, producers: usize, subjects: Arc<[Subjec
 }
 
 /// Takes and settles without emissions until it has had so many, or until the broker closes.
-async fn drain(mut feed: Feed, total: u64) {
+async fn drain(feed: Feed, total: u64) {
+    drain_with(feed, total, |_| Settlement::done(Vec::new())).await;
+}
+
+async fn drain_with(mut feed: Feed, total: u64, settlement: impl Fn(u64) -> Settlement) {
     let (mut count, mut deliveries) = (0, Vec::new());
     while count < total && feed.source.fill(HOP, &mut deliveries).await.is_ok() {
         count += deliveries.len() as u64;
-        let batch = deliveries.drain(..).map(|delivery| delivery.into(Settlement::Done { emit: Vec::new() }));
+        let batch = deliveries.drain(..).map(|delivery| {
+            let settlement = settlement(delivery.event.sequence);
+            delivery.into(settlement)
+        });
         feed.settler.settle(batch.collect()).await;
     }
+}
+
+/// An event that adds one to one of a thousand counters.
+fn count(sequence: u64) -> Settlement {
+    let change = StateChange {
+        key: format!("key-{}", sequence % 1000).into(),
+        value: Some(sequence.to_string().into()),
+        read: None,
+    };
+    Settlement::Done { emit: Vec::new(), state: StateChanges { version: sequence, all: vec![change] } }
+}
+
+/// An event that emits as much.
+fn emit(sequence: u64) -> Settlement {
+    Settlement::done(vec![NewEvent {
+        id: EventId::generate(),
+        subject: Subject::parse("emitted").expect("valid"),
+        content_type: None,
+        headers: Headers::new(),
+        data: sequence.to_string().into(),
+        lineage: None,
+        dedupe: Dedupe::Settlement,
+    }])
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -95,6 +132,15 @@ async fn main() {
     let start = Instant::now();
     drain(broker.subscribe(&all).await.expect("prepared"), total).await;
     println!("drain of {total}: {:.0} events/s", total as f64 / start.elapsed().as_secs_f64());
+    let some = total.min(200_000);
+    for (name, settlement) in [("counting", count as fn(u64) -> Settlement), ("emitting", emit)] {
+        let state = Some(StatePlan { max_bytes: 64 << 20 });
+        let reader = ChannelPlan { state, ..channel(name, Filter::parse("bench.event").expect("valid")) };
+        prepare(&broker, &[all.clone(), reader.clone()]).await;
+        let start = Instant::now();
+        drain_with(broker.subscribe(&reader).await.expect("prepared"), some, settlement).await;
+        println!("{name}, one each, {some}: {:.0} events/s", some as f64 / start.elapsed().as_secs_f64());
+    }
 
     let own = |n: usize| format!("own.{n}");
     let channels: Vec<_> = (0..many)

@@ -2,9 +2,9 @@
 //! deletes it. Stored before the delivery is settled, under the key `d/<channel>/<sequence>`.
 
 use futures::future::BoxFuture;
-use saf_event::{ChannelName, Event, Outcome, StreamName};
+use saf_event::{ChannelName, Event, Outcome, StreamName, unix_millis};
 
-use crate::{Error, Page};
+use crate::{Account, Error, Page};
 
 /// One attempt, as a dead letter keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,6 +45,28 @@ pub struct DeadLetter {
     pub reason: String,
     /// Every attempt that this process knows of, oldest first; attempts before a restart may be missing on JetStream.
     pub attempts: Vec<Attempt>,
+}
+
+impl DeadLetter {
+    /// What the history says when a person did something to it, now.
+    pub(crate) fn account(&self) -> Account {
+        Account {
+            digest: digest_bytes(&self.digest),
+            outcome: self.outcome,
+            started: unix_millis(),
+            queued_millis: 0,
+            micros: 0,
+            fuel: 0,
+            memory: 0,
+            reason: None,
+        }
+    }
+}
+
+/// The first bytes of a digest in hexadecimal; zeros for what is none.
+pub fn digest_bytes(digest: &str) -> [u8; 8] {
+    let number = digest.get(..16).and_then(|head| u64::from_str_radix(head, 16).ok());
+    number.unwrap_or(0).to_be_bytes()
 }
 
 /// A dead letter as it is stored.

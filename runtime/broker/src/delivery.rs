@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use saf_event::{ByteString, Event, NewEvent};
 
-use crate::{DeadLetter, Error, SettleError};
+use crate::{Account, DeadLetter, Error, Place, SettleError, StateChanges, StateReader};
 
 /// What a subscription gives.
 pub struct Feed {
@@ -17,6 +17,8 @@ pub struct Feed {
     pub source: Box<dyn Source>,
     /// Takes them back.
     pub settler: Arc<dyn Settler>,
+    /// Reads the Channel's state, when its plan has one.
+    pub state: Option<Arc<dyn StateReader>>,
 }
 
 /// Hands out deliveries of one Channel.
@@ -34,8 +36,9 @@ pub trait Source: Send {
 
 /// Takes deliveries of one Channel back.
 pub trait Settler: Send + Sync {
-    /// Settles a batch and resolves when all of it is stored; returns what could not be settled, in no order. Emissions are
-    /// stored before (or in one step with) the settlement of their delivery, all or none.
+    /// Settles a batch and resolves when all of it is stored; returns what could not be settled, in no order. Emissions, and changes
+    /// of the Channel's state, are stored before (or in one step with) the settlement of their delivery, all or none.
+    /// Batches with such changes are stored in the order in which their futures were polled first.
     ///
     /// Dropping the future settles an unknown part; the rest is delivered again.
     fn settle(&self, batch: Vec<Settling>) -> BoxFuture<'_, Vec<Unsettled>>;
@@ -56,6 +59,12 @@ pub trait Settler: Send + Sync {
 
     /// How far the Channel is behind.
     fn lag(&self) -> BoxFuture<'_, Result<Lag, Error>>;
+
+    /// Where the Channel stands towards an event of its stream, as far as this broker can tell.
+    fn place(&self, sequence: u64) -> BoxFuture<'_, Result<Place, Error>> {
+        let _ = sequence;
+        Box::pin(std::future::ready(Ok(Place::Unknown)))
+    }
 }
 
 /// Names a delivery towards its broker.
@@ -74,7 +83,7 @@ pub struct Delivery {
     pub event: Box<Event>,
     /// 1 on the first; as well as the broker knows, only failed attempts count.
     pub attempt: u32,
-    /// How often it was handed out, this time included, verdict or not.
+    /// How often it was handed out, this time included, verdict or not; those that were given back do not count.
     pub deliveries: u32,
     ticket: Option<Ticket>,
     home: Arc<dyn Settler>,
@@ -98,7 +107,12 @@ impl Delivery {
 
     /// Says what is to become of it.
     pub fn into(self, settlement: Settlement) -> Settling {
-        Settling { delivery: self, settlement }
+        Settling { delivery: self, settlement, account: None }
+    }
+
+    /// Says what is to become of it, and of the attempt that led to it.
+    pub fn told(self, settlement: Settlement, account: Option<Account>) -> Settling {
+        Settling { delivery: self, settlement, account }
     }
 }
 
@@ -127,6 +141,8 @@ pub enum Settlement {
     Done {
         /// What the guest emitted, at most [`crate::Profile::max_emissions`].
         emit: Vec<NewEvent>,
+        /// What it changed in the Channel's state.
+        state: StateChanges,
     },
     /// [`Self::Done`], made by [`Settler::pack`] of the broker that is to settle it.
     Packed(Packed),
@@ -146,13 +162,31 @@ pub enum Settlement {
 pub struct Packed {
     pub(crate) bytes: Bytes,
     pub(crate) emissions: u32,
+    /// The changes of the Channel's state, a part of `bytes`; empty when there are none.
+    pub(crate) changes: Bytes,
+    /// The entry of the history, the end of `bytes`; empty when there is none.
+    pub(crate) entry: Bytes,
 }
 
 impl Settlement {
+    /// Handled, without changes of the Channel's state.
+    pub fn done(emit: Vec<NewEvent>) -> Self {
+        Self::Done { emit, state: StateChanges::default() }
+    }
+
+    /// Whether it changes the Channel's state.
+    pub fn changes_state(&self) -> bool {
+        match self {
+            Self::Done { state, .. } => !state.is_empty(),
+            Self::Packed(packed) => !packed.changes.is_empty(),
+            Self::Retry { .. } | Self::Dead(_) | Self::Release => false,
+        }
+    }
+
     /// How many events it stores.
     pub fn emissions(&self) -> usize {
         match self {
-            Self::Done { emit } => emit.len(),
+            Self::Done { emit, .. } => emit.len(),
             Self::Packed(packed) => packed.emissions as usize,
             Self::Retry { .. } | Self::Dead(_) | Self::Release => 0,
         }
@@ -166,6 +200,8 @@ pub struct Settling {
     pub delivery: Delivery,
     /// What is to become of it.
     pub settlement: Settlement,
+    /// What is to be kept of the attempt; `None` where there was none, or nothing is kept.
+    pub account: Option<Account>,
 }
 
 /// A delivery that could not be settled. Dropping it gives it back.

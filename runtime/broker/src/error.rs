@@ -81,6 +81,9 @@ pub enum SettleError {
     /// The stream has no room for the emissions; try again later, no attempt is burnt.
     #[error("the stream is full: {0}")]
     Full(String),
+    /// A key was changed by another event since this one read it; nothing is stored. Call the guest again.
+    #[error("another event changed the same state")]
+    Conflict,
     /// The broker will not take these emissions: the guest's fault.
     #[error(transparent)]
     Refused(#[from] Refusal),

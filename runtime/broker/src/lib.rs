@@ -6,7 +6,8 @@
 //!                                    +--------------------------------------------------+
 //! ```
 //!
-//! `settle` takes the emissions, so that nothing can be acknowledged before what follows from it is stored. Not in the seam:
+//! `settle` takes the emissions, and what the event changed in its Channel's state, so that nothing can be acknowledged before what
+//! follows from it is stored. Not in the seam:
 //! order, backoff, concurrency, hops (the Channel's), statuses (HTTP's). `tests/contract` runs one suite over every broker.
 //!
 //! Invariant: only `jetstream` and `core` name async-nats, only `embedded` its files.
@@ -17,10 +18,12 @@ mod delivery;
 mod detail;
 pub mod embedded;
 mod error;
+mod history;
 #[cfg(feature = "jetstream")]
 mod jetstream;
 mod journal;
 mod plan;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,11 +34,15 @@ use saf_event::{ChannelName, NewEvent, StreamName};
 use tokio::sync::watch;
 
 pub use config::{Config, Discard, Kind, Storage, StreamConfig, Tls};
-pub use dead_letter::{Attempt, DeadLetter, DeadLetterFilter, DeadLetters, StoredDeadLetter};
+pub use dead_letter::{Attempt, DeadLetter, DeadLetterFilter, DeadLetters, StoredDeadLetter, digest_bytes};
 pub use delivery::{Delivery, Feed, Lag, Packed, Settlement, Settler, Settling, Source, Ticket, Unsettled};
 pub use error::{Error, PublishError, Refusal, SettleError};
+pub use history::{Account, Entry, Fate, History, HistoryConfig, HistoryFilter, MAX_REASON_BYTES, Place};
 pub use journal::{From, Journal, Page, Summary, Tail, Tailed};
 pub use plan::{ChannelPlan, Note, Order, Plan, Start, StreamPlan};
+pub use state::{
+    MAX_STATE_KEY_BYTES, StateChange, StateChanges, StateKeys, StatePlan, StateReader, StateValue,
+};
 
 /// What stores streams. Every future may be dropped at any time; what was sent by then stays sent.
 pub trait Broker: Send + Sync + 'static {
@@ -56,11 +63,11 @@ pub trait Broker: Send + Sync + 'static {
         event: NewEvent,
     ) -> BoxFuture<'a, Result<Receipt, PublishError>>;
 
-    /// Stores independent events, pipelined; one result for each, in order.
+    /// Stores independent events, pipelined; one result for each, in order. They are lent, because the caller answers for each.
     fn publish_all<'a>(
         &'a self,
         stream: &'a StreamName,
-        events: Vec<NewEvent>,
+        events: &'a [NewEvent],
     ) -> BoxFuture<'a, Vec<Result<Receipt, PublishError>>>;
 
     /// Opens a Channel's feed. The Channel must have been in the plan that was prepared.
@@ -71,6 +78,11 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The dead letters; `None` when the broker stores nothing.
     fn dead_letters(&self) -> Option<&dyn DeadLetters>;
+
+    /// What became of deliveries; `None` when the broker keeps nothing of them, as `[history]` says.
+    fn history(&self) -> Option<&dyn History> {
+        None
+    }
 
     /// Every Channel's switch, as it changes; a Channel that is not in the map is running.
     fn switches(&self) -> watch::Receiver<BTreeMap<ChannelName, Switch>>;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use saf_event::{ChannelName, Filter, StreamName};
 
-use crate::StreamConfig;
+use crate::{HistoryConfig, StatePlan, StreamConfig};
 
 /// Everything that must exist before events flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Plan {
     pub streams: Vec<StreamPlan>,
     /// The Channels' consumers.
     pub channels: Vec<ChannelPlan>,
+    /// What is kept of settled deliveries.
+    pub history: HistoryConfig,
 }
 
 /// A stream to make ready.
@@ -43,6 +45,8 @@ pub struct ChannelPlan {
     pub order: Order,
     /// Retention by bytes and count stops at this Channel's oldest unsettled event.
     pub retain: bool,
+    /// Whether it has state, and how much.
+    pub state: Option<StatePlan>,
 }
 
 /// Where a new consumer begins. Read when it is created, only then.

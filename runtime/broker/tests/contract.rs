@@ -11,11 +11,13 @@ mod contract {
     pub mod dead_letters;
     pub mod fixture;
     pub mod handing_out;
+    pub mod history;
     pub mod journal;
     pub mod plan;
     pub mod publish;
     pub mod scene;
     pub mod settle;
+    pub mod state;
     pub mod switches;
 }
 
@@ -69,6 +71,11 @@ macro_rules! contract {
                 a_deleted_dead_letter_is_gone,
                 dead_letters_are_listed_by_filter_and_page,
             }
+            history {
+                what_was_settled_is_told_after_a_restart,
+                nothing_is_kept_when_the_configuration_says_so,
+                a_consumer_says_where_it_stands,
+            }
             journal {
                 a_page_is_read_from_a_sequence_or_a_time,
                 one_event_is_read_by_its_sequence,
@@ -77,6 +84,15 @@ macro_rules! contract {
             plan {
                 preparing_twice_is_quiet,
                 changed_limits_are_reconciled,
+            }
+            state {
+                what_an_event_changed_is_there_once_it_is_settled_and_after_a_restart,
+                an_event_that_read_what_another_one_changed_since_stores_nothing,
+                settlements_of_one_batch_build_on_each_other,
+                a_key_that_is_deleted_is_gone_and_may_come_again,
+                keys_are_listed_once_each_page_by_page,
+                any_text_is_a_key_up_to_its_length,
+                state_is_each_channels_own_and_needs_a_plan,
             }
             switches {
                 a_switch_is_seen_and_survives_a_restart,

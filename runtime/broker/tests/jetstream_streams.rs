@@ -135,7 +135,7 @@ async fn a_server_that_is_busy_with_batches_is_waited_for() {
     publish(&broker, "in", "1").await;
     let mut consumer = Consumer::open(&broker, &all).await;
     let delivery = consumer.one().await;
-    let settlement = Settlement::Done { emit: vec![emission("out", "a"), emission("out", "b")] };
+    let settlement = Settlement::done(vec![emission("out", "a"), emission("out", "b")]);
     let settle = consumer.settle(vec![delivery.into(settlement)]);
     let make_room = async {
         for id in 0..OPEN_BATCHES {
@@ -325,8 +325,8 @@ async fn a_tail_that_is_too_slow_says_how_much_it_left_out() {
     let broker = open(&server, &plan(&[])).await;
     let journal = broker.journal().expect("a journal");
     let mut tail = journal.tail(&stream(), &scene::filter(">")).await.expect("a tail");
-    let events = (0..STORED).map(|id| event("a", &id.to_string())).collect();
-    assert!(broker.publish_all(&stream(), events).await.iter().all(Result::is_ok));
+    let events: Vec<_> = (0..STORED).map(|id| event("a", &id.to_string())).collect();
+    assert!(broker.publish_all(&stream(), &events).await.iter().all(Result::is_ok));
     let (mut skipped, mut shown) = (0, 0);
     while skipped + shown < STORED {
         match timeout(PATIENCE, tail.next()).await.expect("in time").expect("the tail goes on") {

@@ -3,20 +3,33 @@
 
 use std::sync::Arc;
 
+use saf_broker::digest_bytes;
 use saf_event::{ChannelName, Subject};
-use saf_host::{Component, Host, Pool, Setup};
+use saf_host::{Component, Host, Pool, Setup, State};
 
 use crate::Config;
+use crate::state::InFlight;
 
 /// One version of a Channel.
 pub(crate) struct Build {
     pub(crate) config: Config,
     pub(crate) component: Component,
     pub(crate) pool: Pool,
+    /// The component's, for spans.
+    pub(crate) digest: Arc<str>,
+    /// Its first bytes, for the history.
+    pub(crate) digest_bytes: [u8; 8],
 }
 
 impl Build {
-    pub(crate) fn new(host: &Arc<Host>, channel: &ChannelName, config: Config, component: Component) -> Self {
+    pub(crate) fn new(
+        host: &Arc<Host>,
+        channel: &ChannelName,
+        config: Config,
+        component: Component,
+        state: Option<Arc<InFlight>>,
+        before: Option<&Self>,
+    ) -> Self {
         let setup = Setup {
             channel: channel.clone(),
             limits: config.limits.clone(),
@@ -24,8 +37,14 @@ impl Build {
             grants: config.grants.clone(),
             config_json: config.config.to_string(),
             answers_to: answers_to(&config),
+            state: state.map(|state| -> Arc<dyn State> { state }),
         };
-        Self { pool: Pool::new(host, component.clone(), setup), config, component }
+        let pool = match before {
+            Some(before) => Pool::succeeding(&before.pool, component.clone(), setup),
+            None => Pool::new(host, component.clone(), setup),
+        };
+        let (digest, digest_bytes) = (component.digest().into(), digest_bytes(component.digest()));
+        Self { config, component, pool, digest, digest_bytes }
     }
 }
 

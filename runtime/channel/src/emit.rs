@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 
 use arrayvec::ArrayString;
+use bytes::Bytes;
 use saf_broker::Profile;
 use saf_event::{
     ByteString, ChannelName, Dedupe, Event, EventId, Headers, Lineage, NewEvent, Position, Subject,
-    TraceContext,
+    TRACEPARENT, TraceContext,
 };
 use saf_host::Emission;
 
@@ -25,6 +26,59 @@ pub(crate) enum Refused {
     Loop(String),
 }
 
+/// Whether a Channel's emissions are fit to be stored, and otherwise what is wrong with which. The same check comes before every settlement;
+/// only the broker's limits on their size and number, and on hops, are not known here. Without a Channel every subject is allowed.
+pub fn check_emissions(
+    emissions: &[Emission],
+    channel: Option<(&ChannelName, &Config)>,
+) -> Result<(), String> {
+    let check = |(n, emission): (usize, &Emission)| match Fit::of(emission.clone(), channel) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("emission {n}: {why}")),
+    };
+    emissions.iter().enumerate().try_for_each(check)
+}
+
+/// An emission in the words of an event.
+struct Fit {
+    subject: Subject,
+    content_type: Option<ByteString>,
+    headers: Headers,
+    id: Option<EventId>,
+    data: Bytes,
+}
+
+impl Fit {
+    fn of(emission: Emission, channel: Option<(&ChannelName, &Config)>) -> Result<Self, String> {
+        let Emission { subject, data, content_type, headers: given, id } = emission;
+        let subject = Subject::parse(subject).map_err(|error| error.to_string())?;
+        if let Some((name, config)) = channel
+            && !config.may_emit(subject.as_str())
+        {
+            return Err(format!("{subject} is not allowed; add it to emit.subjects of {name} to allow it"));
+        }
+        let mut headers = Headers::new();
+        for (name, value) in given {
+            headers.push(name, value).map_err(|error| error.to_string())?;
+        }
+        let content_type = content_type.map(ByteString::from);
+        if let Some(text) = &content_type
+            && (text.is_empty() || text.len() > saf_event::MAX_ID_BYTES || text.chars().any(char::is_control))
+        {
+            return Err(format!("{text:?} is not a content type"));
+        }
+        let odd = || format!("an id has 1 to {} bytes and no control characters", saf_event::MAX_ID_BYTES);
+        let id = id.map(|id| EventId::parse(id).ok_or_else(odd)).transpose()?;
+        Ok(Self { subject, content_type, headers, id, data })
+    }
+}
+
+/// The place of what is emitted where no span is recorded: somebody else's trace keeps its last span.
+fn unrecorded(parent: &Event) -> TraceContext {
+    let trace = parent.headers.get(TRACEPARENT).and_then(|header| TraceContext::parse(header));
+    trace.unwrap_or_else(TraceContext::root)
+}
+
 /// What stays the same for every event of a Channel.
 pub(crate) struct Emitter {
     pub(crate) channel: ChannelName,
@@ -32,12 +86,13 @@ pub(crate) struct Emitter {
 }
 
 impl Emitter {
-    /// The events to store for `parent`, all or none.
+    /// The events to store for `parent`, all or none; `recorded` is the span that stores them.
     pub(crate) fn events(
         &self,
         config: &Config,
         parent: &Event,
         emissions: Vec<Emission>,
+        recorded: Option<TraceContext>,
     ) -> Result<Vec<NewEvent>, Refused> {
         if emissions.is_empty() {
             return Ok(Vec::new());
@@ -49,8 +104,7 @@ impl Emitter {
             )));
         }
         let lineage = self.lineage(config, parent)?;
-        let trace = parent.headers.get("traceparent").and_then(|header| TraceContext::parse(header));
-        let trace = trace.unwrap_or_else(TraceContext::root);
+        let trace = recorded.unwrap_or_else(|| unrecorded(parent));
         let new_event = |(n, emission)| self.event(config, parent, &lineage, trace, n, emission);
         emissions.into_iter().enumerate().map(new_event).collect::<Result<_, _>>().map_err(Refused::Output)
     }
@@ -78,34 +132,10 @@ impl Emitter {
         n: usize,
         emission: Emission,
     ) -> Result<NewEvent, String> {
-        let subject = Subject::parse(emission.subject).map_err(|error| format!("emission {n}: {error}"))?;
-        if !config.may_emit(subject.as_str()) {
-            return Err(format!(
-                "emission {n}: {subject} is not allowed; add it to emit.subjects of {} to allow it",
-                self.channel
-            ));
-        }
-        let mut headers = Headers::new();
-        for (name, value) in emission.headers {
-            headers.push(name, value).map_err(|error| format!("emission {n}: {error}"))?;
-        }
-        headers.set("traceparent", trace.child().header());
-        let content_type = emission.content_type.map(ByteString::from);
-        if let Some(text) = &content_type
-            && (text.is_empty() || text.len() > saf_event::MAX_ID_BYTES || text.chars().any(char::is_control))
-        {
-            return Err(format!("emission {n}: {text:?} is not a content type"));
-        }
-        let id = match emission.id {
-            Some(id) => EventId::parse(id).ok_or_else(|| {
-                format!(
-                    "emission {n}: an id has 1 to {} bytes and no control characters",
-                    saf_event::MAX_ID_BYTES
-                )
-            })?,
-            None => self.derived_id(config, parent, n),
-        };
-        let data = emission.data;
+        let Fit { subject, content_type, mut headers, id, data } =
+            Fit::of(emission, Some((&self.channel, config))).map_err(|why| format!("emission {n}: {why}"))?;
+        headers.set(TRACEPARENT, trace.header());
+        let id = id.unwrap_or_else(|| self.derived_id(config, parent, n));
         let event = NewEvent {
             id,
             subject,
@@ -187,21 +217,22 @@ mod tests {
     #[test]
     fn an_emission_gets_lineage_trace_and_a_stable_id() {
         let events = emitter()
-            .events(&config(), &parent(0), vec![emission("out.a"), emission("out.b")])
+            .events(&config(), &parent(0), vec![emission("out.a"), emission("out.b")], None)
             .expect("allowed");
         assert_eq!(events[1].id.as_str(), "events:7:upper:1");
         let lineage = events[0].lineage.as_ref().expect("set");
         assert_eq!((lineage.parent.sequence, lineage.root.sequence, lineage.hops), (7, 7, 1));
         let trace = TraceContext::parse(events[0].headers.get("traceparent").expect("set")).expect("valid");
         assert_eq!(trace.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        let deeper = emitter().events(&config(), &parent(1), vec![emission("out.a")]).expect("allowed");
+        let deeper = emitter().events(&config(), &parent(1), vec![emission("out.a")], None).expect("allowed");
         let lineage = deeper[0].lineage.as_ref().expect("set");
         assert_eq!((lineage.parent.sequence, lineage.root.sequence, lineage.hops), (7, 3, 2));
     }
 
     #[test]
     fn what_a_guest_may_not_emit_fails_the_attempt_with_the_reason() {
-        let refused = |emission: Emission| match emitter().events(&config(), &parent(0), vec![emission]) {
+        let refused = |emission: Emission| match emitter().events(&config(), &parent(0), vec![emission], None)
+        {
             Err(Refused::Output(reason)) => reason,
             other => panic!("{other:?}"),
         };
@@ -215,13 +246,36 @@ mod tests {
         let header = ("Nats-Msg-Id".to_owned(), "1".to_owned());
         assert!(refused(Emission { headers: vec![header], ..emission("out.a") }).contains("reserved"));
         let many = vec![emission("out.a"); 4];
-        assert!(matches!(emitter().events(&config(), &parent(0), many), Err(Refused::Output(_))));
+        assert!(matches!(emitter().events(&config(), &parent(0), many, None), Err(Refused::Output(_))));
+    }
+
+    #[test]
+    fn emissions_are_checked_without_a_broker_too() {
+        let (name, config) = (ChannelName::parse("upper").expect("valid"), config());
+        let channel = Some((&name, &config));
+        assert_eq!(check_emissions(&[emission("out.a")], channel), Ok(()));
+        assert_eq!(
+            check_emissions(&[emission("else")], None),
+            Ok(()),
+            "without a Channel everything is allowed"
+        );
+        let reserved = Emission { headers: vec![("Nats-X".to_owned(), String::new())], ..emission("out.a") };
+        for (unfit, part) in [
+            (emission("else"), "emission 1: else is not allowed; add it to emit.subjects of upper"),
+            (emission("out..a"), "emission 1: "),
+            (reserved, "reserved"),
+            (Emission { content_type: Some("a\n".to_owned()), ..emission("out.a") }, "content type"),
+            (Emission { id: Some(String::new()), ..emission("out.a") }, "an id has"),
+        ] {
+            let why = check_emissions(&[emission("out.a"), unfit], channel).expect_err("refused");
+            assert!(why.contains(part), "{why}");
+        }
     }
 
     #[test]
     fn a_chain_past_the_hop_limit_is_a_loop() {
-        let refused = emitter().events(&config(), &parent(2), vec![emission("out.a")]);
+        let refused = emitter().events(&config(), &parent(2), vec![emission("out.a")], None);
         assert!(matches!(refused, Err(Refused::Loop(reason)) if reason.contains("look for a loop")));
-        assert_eq!(emitter().events(&config(), &parent(2), vec![]), Ok(vec![]));
+        assert_eq!(emitter().events(&config(), &parent(2), vec![], None), Ok(vec![]));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use saf_broker::{Delivery, Source, Switch};
-use saf_event::{ChannelName, Outcome};
+use saf_broker::{Account, Delivery, Source, Switch};
+use saf_event::{ChannelName, Outcome, unix_millis};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempts::{Attempts, Suspicion, jittered};
 use crate::build::Build;
 use crate::held::Held;
+use crate::observe::Told;
 use crate::pace::Pace;
 use crate::status::{Counters, State, StatusSender, Supply};
 use crate::worker::{Part, Work};
@@ -40,6 +41,8 @@ pub(crate) struct Feeder {
     pub(crate) stop: CancellationToken,
     pub(crate) work: mpsc::Sender<Work>,
     pub(crate) parts: mpsc::Sender<Part>,
+    /// Whether the broker keeps what is told of attempts.
+    pub(crate) history: bool,
 }
 
 /// What a sick Channel may take before the next look at how it does.
@@ -246,7 +249,17 @@ impl Feeder {
         let letter = self.attempts.never_finished(sequence, build.component.digest(), delivery.deliveries);
         let hop = self.held.hop(std::slice::from_ref(&delivery));
         tracing::warn!(channel = %self.channel, sequence, "never finished: dead letter");
-        let batch = vec![delivery.into(letter)];
-        async move { self.parts.send(Part { hop, batch, observed: Vec::new() }).await.ok() }
+        let account = self.history.then(|| Account {
+            digest: build.digest_bytes,
+            outcome: Outcome::Expired,
+            started: unix_millis(),
+            queued_millis: 0,
+            micros: 0,
+            fuel: 0,
+            memory: 0,
+            reason: Some("never finished".into()),
+        });
+        let batch = vec![delivery.told(letter, account)];
+        async move { self.parts.send(Part { hop, batch, told: Told::default() }).await.ok() }
     }
 }

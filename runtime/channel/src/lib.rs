@@ -15,6 +15,7 @@
 mod attempts;
 mod build;
 mod config;
+mod durations;
 mod emit;
 mod feed;
 mod held;
@@ -22,7 +23,9 @@ mod metrics;
 mod observe;
 mod pace;
 mod settle;
+mod state;
 mod status;
+mod traces;
 mod upkeep;
 mod worker;
 
@@ -30,15 +33,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use saf_broker::{ChannelPlan, Lag, Order, Settler, Shared};
+use saf_broker::{ChannelPlan, Error, Lag, Order, Place, Settler, Shared, StatePlan};
 use saf_event::ChannelName;
 use saf_host::{Component, Host};
+use saf_telemetry::Tracer;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ConfigError, Emit, From};
+pub use durations::Durations;
+pub use emit::check_emissions;
 pub use metrics::Metrics;
 pub use observe::{Next, Observed};
 pub use status::{Counters, State, Status};
@@ -51,8 +57,9 @@ use held::Held;
 use observe::Observers;
 use pace::Pace;
 use settle::SettleStage;
+use state::InFlight;
 use status::{StatusSender, Supply};
-use upkeep::Upkeep;
+use upkeep::{Standing, Upkeep};
 use worker::Worker;
 
 /// Hops that wait for a worker, and parts that wait for the settler; what is held is bounded before these are full.
@@ -71,6 +78,8 @@ pub struct Deps {
     pub guests: Handle,
     /// Instruments.
     pub metrics: Metrics,
+    /// Where spans go.
+    pub tracer: Tracer,
 }
 
 /// A running Channel.
@@ -82,10 +91,11 @@ pub struct Channel {
     counters: Arc<Counters>,
     attempts: Arc<Attempts>,
     held: Arc<Held>,
-    lag: Arc<Mutex<Lag>>,
+    standing: Arc<Mutex<Standing>>,
     /// Weak: a stopped Channel that somebody still looks at lets its feed go.
     settler: Weak<dyn Settler>,
     observers: Observers,
+    state: Option<Arc<InFlight>>,
     supply: watch::Sender<Supply>,
     status: watch::Receiver<Status>,
     stop: CancellationToken,
@@ -107,6 +117,7 @@ pub fn plan(name: &ChannelName, config: &Config, retain: bool) -> ChannelPlan {
         max_ack_pending,
         order: config.order,
         retain: config.retain.unwrap_or(retain),
+        state: config.grants.keyvalue.then_some(StatePlan { max_bytes: config.limits.state_max.0 }),
     }
 }
 
@@ -118,18 +129,26 @@ impl Channel {
         config: Config,
         component: Component,
         deps: &Deps,
-    ) -> Result<Arc<Self>, saf_broker::Error> {
+    ) -> Result<Arc<Self>, Error> {
         let feed = deps.broker.subscribe(plan).await?;
         let name = plan.channel.clone();
+        if plan.state.is_some() && feed.state.is_none() {
+            let kind = deps.broker.profile().kind;
+            return Err(Error::Config(format!(
+                "channels.{name}.grants.keyvalue: broker.kind = {kind:?} keeps no state; take embedded or jetstream"
+            )));
+        }
+        let state = feed.state.map(|reader| Arc::new(InFlight::new(reader)));
         let concurrency = match config.order {
             Order::None => config.concurrency,
             Order::All => 1,
         };
         let (held, pace) = (Arc::<Held>::default(), Arc::<Pace>::default());
-        let (counters, lag) = (Arc::<Counters>::default(), Arc::<Mutex<Lag>>::default());
+        let (counters, standing) = (Arc::<Counters>::default(), Arc::<Mutex<Standing>>::default());
         let attempts = Arc::new(Attempts::new(name.clone(), &config));
         let observers = Observers::new();
-        let build = Arc::new(ArcSwap::from_pointee(Build::new(&deps.host, &name, config, component)));
+        let build = Build::new(&deps.host, &name, config, component, state.clone(), None);
+        let build = Arc::new(ArcSwap::from_pointee(build));
         let settler = Arc::downgrade(&feed.settler);
         let (status, status_seen) = StatusSender::new();
         let supply = watch::Sender::new(Supply::Untried);
@@ -145,17 +164,22 @@ impl Channel {
             pace: pace.clone(),
             counters: counters.clone(),
             timings: deps.metrics.timings(name.as_str()),
+            tracer: deps.tracer.clone(),
             observers: observers.clone(),
             supply: supply.clone(),
             stop: stop.clone(),
             work: work_seen.into(),
             parts: parts.clone(),
+            state: state.clone(),
+            history: deps.broker.history().is_some(),
         });
         let upkeep = Upkeep {
             channel: name.clone(),
+            broker: deps.broker.clone(),
+            build: build.clone(),
             settler: feed.settler.clone(),
             held: held.clone(),
-            lag: lag.clone(),
+            standing: standing.clone(),
             ack_wait: plan.ack_wait,
         };
         let settle = SettleStage {
@@ -165,6 +189,9 @@ impl Channel {
             attempts: attempts.clone(),
             counters: counters.clone(),
             observers: observers.clone(),
+            tracer: deps.tracer.clone(),
+            state: state.clone(),
+            work: work.downgrade(),
         };
         let feeder = Feeder {
             channel: name.clone(),
@@ -180,6 +207,7 @@ impl Channel {
             stop: stop.clone(),
             work,
             parts,
+            history: deps.broker.history().is_some(),
         };
 
         let mut tasks = JoinSet::new();
@@ -201,9 +229,10 @@ impl Channel {
             counters,
             attempts,
             held,
-            lag,
+            standing,
             settler,
             observers,
+            state,
             supply,
             status: status_seen,
             stop,
@@ -235,12 +264,31 @@ impl Channel {
 
     /// How far it was behind at the last look, a few seconds ago at most.
     pub fn lag(&self) -> Lag {
-        *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing().lag
+    }
+
+    /// The age of the oldest event that it had not settled at the last look; zero when there was none.
+    pub fn behind(&self) -> Duration {
+        self.standing().behind
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far it is behind now; `None` when it is stopped, or the broker does not answer. Cancel-safe.
     pub async fn look(&self) -> Option<Lag> {
         self.settler.upgrade()?.lag().await.ok()
+    }
+
+    /// Where it stands towards an event of its stream; `None` when it is stopped, or the broker does not answer. Cancel-safe.
+    pub async fn place(&self, sequence: u64) -> Option<Place> {
+        self.settler.upgrade()?.place(sequence).await.ok()
+    }
+
+    /// Whether this process holds a delivery of an event.
+    pub fn holds(&self, sequence: u64) -> bool {
+        self.held.tickets().iter().any(|ticket| ticket.sequence == sequence)
     }
 
     /// Deliveries that it holds, and events that failed and wait for a retry.
@@ -266,12 +314,19 @@ impl Channel {
     /// Puts another component, with its configuration, in place: makes an instance of it first, and changes nothing when that
     /// fails. What is being handled finishes on the old one; a Channel that was faulted goes on at once. `subjects`, `start`,
     /// `order`, `ack_wait`, `max_ack_pending` and `concurrency` stay as they were: those belong to the consumer. Dropped before it
-    /// is done, it may have put the new one in place or not, never half of it.
+    /// is done, it may have put the new one in place or not, never half of it. A version that needs state, where the Channel was started
+    /// without, is only tried: it takes over when the Channel is started again.
     pub async fn replace(&self, config: Config, component: Component) -> Result<(), String> {
-        let build = Arc::new(Build::new(&self.host, &self.name, config, component));
+        let waits = config.grants.keyvalue && self.state.is_none();
+        let before = self.build.load_full();
+        let build = Build::new(&self.host, &self.name, config, component, self.state.clone(), Some(&before));
+        let build = Arc::new(build);
         let trial = build.clone();
         let tried = self.guests.spawn(async move { trial.pool.acquire().await.map(drop) }).await;
         tried.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        if waits {
+            return Ok(());
+        }
         self.build.store(build);
         self.supply.send_replace(Supply::Ready);
         Ok(())

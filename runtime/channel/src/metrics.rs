@@ -1,26 +1,56 @@
-//! Instruments of the Channels. Labels are bounded: channel, outcome, state; never a subject, an id or a key. Counters are
-//! read from [`Counters`] when somebody asks, so an event pays for one histogram only.
+//! The instruments of the Channels, as `saf_telemetry::instruments` has them. Counters are read from [`Counters`] when somebody asks,
+//! so an event pays for two histograms only.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, BoundHistogram, Histogram, Meter};
 use saf_event::Outcome;
-use saf_host::Usage;
+use saf_host::{Ended, Usage};
+use saf_telemetry::instruments::{self as table, Instrument};
+use saf_telemetry::{Kind, Settled};
 
 use crate::Channel;
 use crate::status::State;
 
-/// Seconds; a call into a long-lived instance takes about a microsecond, the default time-out is five seconds.
-const GUEST_SECONDS: [f64; 12] = [2e-6, 1e-5, 5e-5, 2e-4, 1e-3, 5e-3, 2e-2, 0.1, 0.5, 1.0, 2.5, 5.0];
+/// Characters of a digest: enough to tell two builds apart.
+const DIGEST_CHARS: usize = 12;
 
-/// An instrument that is read from a Channel: name, description, unit, value.
-type Row = (&'static str, &'static str, &'static str, fn(&Channel) -> u64);
+/// An instrument with one value a Channel.
+type Row = (Instrument, fn(&Channel) -> u64);
+
+/// What is read from a Channel when somebody asks.
+const ROWS: [Row; 11] = [
+    (table::CHANNEL_EMISSIONS, |c| load(&c.counters.emissions)),
+    (table::CHANNEL_FUEL, |c| load(&c.counters.fuel)),
+    (table::CHANNEL_DEAD_LETTERS, |c| c.counters.settled(Settled::DeadLetter)),
+    (table::CHANNEL_CONFLICTS, |c| load(&c.counters.conflicts)),
+    (table::CHANNEL_EXPIRED, |c| c.lag().expired),
+    (table::CHANNEL_PEAK_MEMORY, |c| load(&c.counters.peak_memory)),
+    (table::CHANNEL_LAG, |c| c.behind().as_secs()),
+    (table::CHANNEL_HELD, |c| c.held.count() as u64),
+    (table::CHANNEL_WAITING, |c| c.attempts.waiting() as u64),
+    (table::CHANNEL_PENDING, |c| c.lag().pending),
+    (table::CHANNEL_INSTANCES_STARTED, |c| c.build.load().pool.started()),
+];
+
+/// An instrument with several series a Channel.
+type Many = (Instrument, fn(&Channel, &dyn AsyncInstrument<u64>));
+
+const MANY: [Many; 6] = [
+    (table::CHANNEL_ATTEMPTS, observe_attempts),
+    (table::CHANNEL_DELIVERIES, observe_deliveries),
+    (table::CHANNEL_STATE, observe_state),
+    (table::CHANNEL_INFO, observe_info),
+    (table::CHANNEL_INSTANCES, observe_instances),
+    (table::CHANNEL_INSTANCES_ENDED, observe_ended),
+];
 
 /// Where all Channels' instruments are; made once.
 #[derive(Clone)]
 pub struct Metrics {
     duration: Histogram<f64>,
+    queued: Histogram<f64>,
     channels: Arc<Mutex<Vec<Weak<Channel>>>>,
 }
 
@@ -28,67 +58,23 @@ impl Metrics {
     /// Registers the instruments.
     pub fn new(meter: &Meter) -> Self {
         let channels: Arc<Mutex<Vec<Weak<Channel>>>> = Arc::default();
-        let duration = meter
-            .f64_histogram("saf.channel.guest.duration")
-            .with_description("Time in the guest, an attempt.")
-            .with_unit("s")
-            .with_boundaries(GUEST_SECONDS.to_vec())
-            .build();
-        let counters: [Row; 5] = [
-            ("saf.channel.emissions", "Events emitted.", "{event}", |c| load(&c.counters.emissions)),
-            ("saf.channel.fuel", "Fuel used.", "{fuel}", |c| load(&c.counters.fuel)),
-            ("saf.channel.dead_letters", "Events given up.", "{event}", |c| load(&c.counters.dead_letters)),
-            ("saf.channel.released", "Deliveries given back without a verdict.", "{delivery}", |c| {
-                load(&c.counters.released)
-            }),
-            (
-                "saf.channel.expired",
-                "Events that retention removed before they were handled.",
-                "{event}",
-                |c| c.lag().expired,
-            ),
-        ];
-        for (name, description, unit, read) in counters {
+        for (instrument, read) in ROWS {
             let channels = channels.clone();
-            let counter = meter.u64_observable_counter(name).with_description(description).with_unit(unit);
-            counter
-                .with_callback(move |observer| each(&channels, |c| observer.observe(read(c), &[label(c)])))
-                .build();
+            register(meter, &instrument, move |observer| {
+                each(&channels, |channel| observer.observe(read(channel), &[name(channel)]));
+            });
         }
-        let gauges: [Row; 5] = [
-            ("saf.channel.peak_memory", "Largest linear memory of one event.", "By", |c| {
-                load(&c.counters.peak_memory)
-            }),
-            ("saf.channel.held", "Deliveries taken and not settled.", "{delivery}", |c| {
-                c.held.count() as u64
-            }),
-            ("saf.channel.waiting", "Events that failed and wait for a retry.", "{event}", |c| {
-                c.attempts.waiting() as u64
-            }),
-            ("saf.channel.pending", "Matching events not handed out yet.", "{event}", |c| c.lag().pending),
-            ("saf.channel.instances", "Guest instances.", "{instance}", |c| c.build.load().pool.live()),
-        ];
-        for (name, description, unit, read) in gauges {
+        for (instrument, observe) in MANY {
             let channels = channels.clone();
-            let gauge = meter.u64_observable_gauge(name).with_description(description).with_unit(unit);
-            gauge
-                .with_callback(move |observer| each(&channels, |c| observer.observe(read(c), &[label(c)])))
-                .build();
+            register(meter, &instrument, move |observer| {
+                each(&channels, |channel| observe(channel, observer))
+            });
         }
-        let outcomes = channels.clone();
-        meter
-            .u64_observable_counter("saf.channel.attempts")
-            .with_description("Attempts, by outcome.")
-            .with_unit("{attempt}")
-            .with_callback(move |observer| each(&outcomes, |c| observe_outcomes(c, observer)))
-            .build();
-        let states = channels.clone();
-        meter
-            .u64_observable_gauge("saf.channel.state")
-            .with_description("1 for the state that the Channel is in.")
-            .with_callback(move |observer| each(&states, |c| observe_state(c, observer)))
-            .build();
-        Self { duration, channels }
+        Self {
+            duration: table::CHANNEL_GUEST_DURATION.histogram(meter),
+            queued: table::CHANNEL_QUEUE_DURATION.histogram(meter),
+            channels,
+        }
     }
 
     pub(crate) fn add(&self, channel: &Arc<Channel>) {
@@ -98,21 +84,38 @@ impl Metrics {
     }
 
     pub(crate) fn timings(&self, channel: &str) -> Timings {
-        let bound = Outcome::ALL.map(|outcome| {
-            let labels =
-                [KeyValue::new("channel", channel.to_owned()), KeyValue::new("outcome", outcome.as_str())];
-            self.duration.bind(&labels)
-        });
-        Timings(bound)
+        let name = KeyValue::new("channel", channel.to_owned());
+        let attempts = Outcome::ALL
+            .map(|outcome| self.duration.bind(&[name.clone(), KeyValue::new("outcome", outcome.as_str())]));
+        Timings { attempts, queued: self.queued.bind(&[name]) }
     }
 }
 
-/// One Channel's share of the histogram. Bound to its labels, so that no event pays for looking them up.
-pub(crate) struct Timings([BoundHistogram<f64>; Outcome::ALL.len()]);
+/// One Channel's share of the histograms. Bound to its labels, so that no event pays for looking them up.
+pub(crate) struct Timings {
+    attempts: [BoundHistogram<f64>; Outcome::ALL.len()],
+    queued: BoundHistogram<f64>,
+}
 
 impl Timings {
     pub(crate) fn record(&self, outcome: Outcome, usage: &Usage) {
-        self.0[outcome as usize].record(usage.micros as f64 / 1e6);
+        self.attempts[outcome as usize].record(usage.micros as f64 / 1e6);
+    }
+
+    /// How long an event waited for its first attempt.
+    pub(crate) fn queued(&self, millis: u64) {
+        self.queued.record(millis as f64 / 1e3);
+    }
+}
+
+fn register(
+    meter: &Meter,
+    instrument: &Instrument,
+    read: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+) {
+    match instrument.kind {
+        Kind::Counter => instrument.counted(meter, read),
+        Kind::Gauge | Kind::Histogram => instrument.gauged(meter, read),
     }
 }
 
@@ -125,20 +128,51 @@ fn each(channels: &Mutex<Vec<Weak<Channel>>>, mut observe: impl FnMut(&Channel))
     channels.iter().filter_map(Weak::upgrade).for_each(|channel| observe(&channel));
 }
 
-fn label(channel: &Channel) -> KeyValue {
+fn name(channel: &Channel) -> KeyValue {
     KeyValue::new("channel", channel.name().to_string())
 }
 
-fn observe_outcomes(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
+fn observe_attempts(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
     for outcome in Outcome::ALL {
-        let labels = [label(channel), KeyValue::new("outcome", outcome.as_str())];
+        let labels = [name(channel), KeyValue::new("outcome", outcome.as_str())];
         observer.observe(channel.counters.outcome(outcome), &labels);
+    }
+}
+
+fn observe_deliveries(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
+    for settled in Settled::ALL {
+        let labels = [name(channel), KeyValue::new("settlement", settled.as_str())];
+        observer.observe(channel.counters.settled(settled), &labels);
     }
 }
 
 fn observe_state(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
     let now = channel.status().state;
     for state in State::ALL {
-        observer.observe(u64::from(state == now), &[label(channel), KeyValue::new("state", state.as_str())]);
+        observer.observe(u64::from(state == now), &[name(channel), KeyValue::new("state", state.as_str())]);
+    }
+}
+
+fn observe_info(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
+    let build = channel.build.load();
+    let digest = build.component.digest();
+    let file = build.config.component.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let digest = digest.get(..DIGEST_CHARS).unwrap_or(digest).to_owned();
+    observer.observe(1, &[name(channel), KeyValue::new("digest", digest), KeyValue::new("component", file)]);
+}
+
+fn observe_instances(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
+    let build = channel.build.load();
+    let idle = build.pool.idle() as u64;
+    let busy = build.pool.live().saturating_sub(idle);
+    for (state, count) in [("idle", idle), ("busy", busy)] {
+        observer.observe(count, &[name(channel), KeyValue::new("state", state)]);
+    }
+}
+
+fn observe_ended(channel: &Channel, observer: &dyn AsyncInstrument<u64>) {
+    let build = channel.build.load();
+    for cause in Ended::ALL {
+        observer.observe(build.pool.ended(cause), &[name(channel), KeyValue::new("cause", cause.as_str())]);
     }
 }

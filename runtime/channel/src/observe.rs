@@ -5,6 +5,8 @@ use saf_event::{ChannelName, Outcome};
 use saf_host::Usage;
 use tokio::sync::broadcast;
 
+use crate::traces::Storing;
+
 /// Attempts that a slow observer may be behind before it misses some.
 const BACKLOG: usize = 1024;
 
@@ -38,6 +40,27 @@ pub struct Observed {
     /// The last that the guest wrote to stderr.
     #[serde(skip)]
     pub stderr: Option<String>,
+}
+
+/// What is told of settlements once they are stored; empty while nobody looks and nothing is traced.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) observed: Vec<Observed>,
+    pub(crate) storing: Vec<Storing>,
+}
+
+impl Told {
+    /// What is told of one more.
+    pub(crate) fn add(&mut self, observed: Option<Observed>, storing: Option<Storing>) {
+        self.observed.extend(observed);
+        self.storing.extend(storing);
+    }
+
+    /// Nothing of this event: it is called again.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        self.observed.retain(|observed| observed.sequence != sequence);
+        self.storing.retain(|storing| storing.sequence != sequence);
+    }
 }
 
 /// Why an attempt failed, in the words of its dead letter.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use saf_event::{Outcome, unix_millis};
 use saf_host::Usage;
+use saf_telemetry::Settled;
 use tokio::sync::watch;
+
+use crate::durations::Durations;
 
 /// What a Channel is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -101,18 +104,19 @@ impl StatusSender {
 #[derive(Debug, Default)]
 pub struct Counters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    settled: [AtomicU64; Settled::ALL.len()],
     /// Events stored on behalf of the guest.
     pub emissions: AtomicU64,
     /// Units of fuel.
     pub fuel: AtomicU64,
     /// Microseconds in the guest.
     pub micros: AtomicU64,
+    /// Attempts by their time in the guest.
+    pub durations: Durations,
     /// Largest linear memory of one event, in bytes.
     pub peak_memory: AtomicU64,
-    /// Dead letters written.
-    pub dead_letters: AtomicU64,
-    /// Deliveries given back without a verdict.
-    pub released: AtomicU64,
+    /// Calls that were repeated because another event changed the same state meanwhile; no attempts.
+    pub conflicts: AtomicU64,
 }
 
 impl Counters {
@@ -121,10 +125,20 @@ impl Counters {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
+    /// How many deliveries were settled so.
+    pub fn settled(&self, settled: Settled) -> u64 {
+        self.settled[settled as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settle(&self, settled: Settled, deliveries: u64) {
+        self.settled[settled as usize].fetch_add(deliveries, Ordering::Relaxed);
+    }
+
     pub(crate) fn count(&self, outcome: Outcome, usage: &Usage) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
         self.fuel.fetch_add(usage.fuel, Ordering::Relaxed);
         self.micros.fetch_add(usage.micros, Ordering::Relaxed);
+        self.durations.add(usage.micros);
         if self.peak_memory.load(Ordering::Relaxed) < usage.peak_memory {
             self.peak_memory.fetch_max(usage.peak_memory, Ordering::Relaxed);
         }
@@ -139,6 +153,9 @@ mod tests {
     fn outcomes_index_their_counters() {
         for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, i);
+        }
+        for (i, settled) in Settled::ALL.into_iter().enumerate() {
+            assert_eq!(settled as usize, i);
         }
     }
 }

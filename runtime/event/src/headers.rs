@@ -3,7 +3,7 @@
 
 use bytestring::ByteString;
 
-use crate::{MAX_HEADER_BYTES, MAX_HEADERS};
+use crate::{MAX_HEADER_BYTES, MAX_HEADERS, REPLAYED, TRACEPARENT};
 
 /// Why a header was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,30 @@ impl Headers {
     pub fn set(&mut self, name: &'static str, value: impl Into<ByteString>) {
         self.0.retain(|(n, _)| n != name);
         self.0.push((ByteString::from_static(name), value.into()));
+    }
+
+    /// Puts another value in the place of the first header of this lower-case name, or adds one; says what was there.
+    pub fn swap(&mut self, name: &'static str, value: impl Into<ByteString>) -> Option<ByteString> {
+        if let Some((_, there)) = self.0.iter_mut().find(|(n, _)| n == name) {
+            return Some(std::mem::replace(there, value.into()));
+        }
+        self.0.push((ByteString::from_static(name), value.into()));
+        None
+    }
+
+    /// Takes every header of this lower-case name out; the first value.
+    pub fn take(&mut self, name: &str) -> Option<ByteString> {
+        let at = self.0.iter().position(|(n, _)| n == name)?;
+        let (_, value) = self.0.remove(at);
+        self.0.retain(|(n, _)| n != name);
+        Some(value)
+    }
+
+    /// Those of an event that is handed over again: it begins a trace of its own, and names the one it was in.
+    pub fn replayed(&mut self) {
+        if let Some(before) = self.take(TRACEPARENT) {
+            self.swap(REPLAYED, before);
+        }
     }
 
     /// The first value of a lower-case name.
@@ -159,6 +183,16 @@ mod tests {
         assert_eq!(pairs, [("x-tag", "a"), ("x-tag", "b")]);
         headers.set("x-tag", "c");
         assert_eq!(headers.get("x-tag").map(|v| &**v), Some("c"));
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers.swap("x-tag", "d").as_deref(), Some("c"));
+        assert_eq!(headers.swap("x-other", "e"), None);
+        headers.push("traceparent", "old").expect("valid");
+        headers.replayed();
+        headers.replayed();
+        assert_eq!((headers.get(TRACEPARENT), headers.get(REPLAYED).map(|v| &**v)), (None, Some("old")));
+        assert_eq!(headers.take(REPLAYED).as_deref(), Some("old"));
+        assert_eq!(headers.take("x-tag").as_deref(), Some("d"));
+        assert_eq!(headers.take("x-tag"), None);
         assert_eq!(headers.len(), 1);
     }
 }

@@ -21,7 +21,7 @@ pub use name::{ChannelName, NameError, StreamName};
 pub use outcome::Outcome;
 pub use secret::Secret;
 pub use subject::{Filter, Subject, SubjectError};
-pub use trace::TraceContext;
+pub use trace::{REPLAYED, TRACEPARENT, TraceContext};
 pub use units::{Size, Span};
 
 /// Longest subject, in bytes; NATS servers start to misbehave well above this.

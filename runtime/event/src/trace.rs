@@ -1,12 +1,19 @@
 //! W3C trace context, version 00: enough to pass a trace from a request through events into emissions without an exporter.
-//! Deliberately absent: `tracestate` (passed on untouched as a header) and sampling decisions (the sender's flag is kept).
+//! Deliberately absent: `tracestate` (passed on untouched as a header) and sampling decisions, which are `saf-telemetry`'s.
 
 use std::fmt;
 
 use bytestring::ByteString;
 
+/// The header with an event's place in a trace.
+pub const TRACEPARENT: &str = "traceparent";
+/// In a dead letter's event that was handed over again, what was its `traceparent`: a replay begins a trace of its own.
+pub const REPLAYED: &str = "replayed-traceparent";
+
 /// Bytes of a version 00 header.
 const HEADER_BYTES: usize = 55;
+/// The flag that says that somebody records the trace.
+const SAMPLED: u8 = 1;
 /// Where the ids and the flags begin in it; a dash stands before each.
 const TRACE_AT: usize = 3;
 const SPAN_AT: usize = 36;
@@ -54,6 +61,36 @@ impl TraceContext {
         Self { span_id: fresh_span_id(), ..self }
     }
 
+    /// The same place, in a trace that is recorded.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        Self { flags: self.flags | SAMPLED, ..self }
+    }
+
+    /// Whether somebody records the trace.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The same of a header, by a look at one byte: for every event, of which few are recorded. Also of one that is not valid.
+    pub fn says_sampled(header: &str) -> bool {
+        header.as_bytes().get(FLAGS_AT + 1).is_some_and(|digit| match digit {
+            b'0'..=b'9' => digit & SAMPLED != 0,
+            b'a'..=b'f' => digit & SAMPLED == 0,
+            _ => false,
+        })
+    }
+
+    /// The trace's id.
+    pub fn trace(&self) -> u128 {
+        self.trace_id
+    }
+
+    /// The span's id.
+    pub fn span_id(&self) -> u64 {
+        self.span_id
+    }
+
     /// The trace's id in hexadecimal, as logs carry it.
     pub fn trace_id(&self) -> impl fmt::Display {
         struct Hex(u128);
@@ -81,16 +118,29 @@ fn fresh_span_id() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Lower case only, as the specification wants it. At most 16 digits.
+/// What no digit is worth.
+const NO_DIGIT: u8 = 0xf0;
+
+/// What each byte is worth as a digit: lower case only, as the specification wants it.
+const DIGITS: [u8; 256] = {
+    let mut worth = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        worth[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    worth
+};
+
+/// At most 16 digits. Read for every emission, so without a branch a digit.
 fn hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |value, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u64::from(digit))
-    })
+    let (mut value, mut seen) = (0, 0);
+    for digit in digits {
+        let worth = DIGITS[usize::from(*digit)];
+        seen |= worth;
+        value = value << 4 | u64::from(worth & !NO_DIGIT);
+    }
+    (seen & NO_DIGIT == 0).then_some(value)
 }
 
 /// The lowest digits of a value, as many as there is room for.
@@ -123,6 +173,19 @@ mod tests {
         assert!(TraceContext::parse(&TraceContext::root().to_string()).is_some());
         let later = VALID.replacen("00", "01", 1) + "-later";
         assert_eq!(TraceContext::parse(&later), Some(context), "a later version may say more");
+    }
+
+    #[test]
+    fn one_byte_says_whether_a_trace_is_recorded() {
+        for (flags, sampled) in
+            [("00", false), ("01", true), ("03", true), ("02", false), ("0a", false), ("0b", true)]
+        {
+            let header = VALID[..FLAGS_AT].to_owned() + flags;
+            assert_eq!(TraceContext::says_sampled(&header), sampled, "{header}");
+            assert_eq!(TraceContext::parse(&header).expect("valid").is_sampled(), sampled, "{header}");
+        }
+        assert!(!TraceContext::says_sampled("00"));
+        assert!(!TraceContext::root().is_sampled() && TraceContext::root().sampled().is_sampled());
     }
 
     #[test]

@@ -37,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             grants: Grants::default(),
             config_json: "{}".into(),
             answers_to: None,
+            state: None,
         };
         let pool = Pool::new(&host, component.clone(), setup);
         let micros = measure(&pool, &event).await?;

@@ -69,6 +69,12 @@ pub struct Limits {
     pub http_calls: u32,
     /// Most bytes of all requests and responses over wasi:http together. Reached: the exchange is cut off.
     pub http_bytes: Size,
+    /// Most reads over wasi:keyvalue; a page of keys is one. Reached: an error for the guest.
+    pub state_reads: u32,
+    /// Most bytes that one event writes over wasi:keyvalue, keys included. Reached: an error for the guest.
+    pub state_bytes: Size,
+    /// Most bytes of the Channel's whole state. Reached: an error for the guest; what events that run at once write may be over it.
+    pub state_max: Size,
 }
 
 impl Default for Limits {
@@ -83,6 +89,9 @@ impl Default for Limits {
             host_calls: 10_000_000,
             http_calls: 16,
             http_bytes: Size::mib(8),
+            state_reads: 10_000,
+            state_bytes: Size::mib(1),
+            state_max: Size::mib(64),
         }
     }
 }
@@ -98,6 +107,8 @@ pub struct Grants {
     /// Where wasi:sockets may connect to over TCP, such as `["mqtt.example.com:1883", "10.0.0.7:5432"]`. Only these names are looked up, and
     /// what a name may not lead to is the same as for `http`. There is no listening and no UDP.
     pub tcp: Vec<Endpoint>,
+    /// Whether it has state over wasi:keyvalue: one bucket, `""`, of its own, stored with the settlement of each event.
+    pub keyvalue: bool,
 }
 
 /// `[channels.<name>.instances]`: how long an instance lives. A fault (trap or limit) always ends it.

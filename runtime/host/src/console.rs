@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use saf_event::ChannelName;
+use saf_event::{ByteString, ChannelName, TraceContext};
 
 /// Longest line; a longer one is broken.
 pub(crate) const MAX_LINE_BYTES: usize = 8 << 10;
@@ -86,6 +86,8 @@ struct Sheet {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: Vec<u8>,
+    /// Of the event, when it is recorded.
+    traceparent: Option<ByteString>,
     max_bytes: usize,
     left: usize,
     dropped: u64,
@@ -100,6 +102,7 @@ impl Console {
             stdout,
             stderr,
             tail,
+            traceparent: None,
             max_bytes,
             left: max_bytes,
             dropped: 0,
@@ -109,6 +112,11 @@ impl Console {
     fn sheet(&self) -> MutexGuard<'_, Sheet> {
         // Nothing of ours panics while it holds the lock; a subscriber's panic leaves the sheet whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The trace that lines belong to until the event ends.
+    pub(crate) fn trace(&self, traceparent: &ByteString) {
+        self.sheet().traceparent = Some(traceparent.clone());
     }
 
     pub(crate) fn write(&self, stream: Stream, bytes: &[u8]) {
@@ -244,6 +252,7 @@ impl Sheet {
             self.emit(Source::Host, &text);
         }
         self.tail.clear();
+        self.traceparent = None;
         self.left = self.max_bytes;
         self.dropped = 0;
     }
@@ -251,25 +260,44 @@ impl Sheet {
     fn emit(&mut self, source: Source, text: &str) {
         let text = escape(text);
         match &mut self.sink {
-            Sink::Tracing(channel) => trace(channel, &source, &text),
+            Sink::Tracing(channel) => trace(channel, self.traceparent.as_ref(), &source, &text),
             Sink::Kept(lines) => lines.push(LogLine { source, text: text.into_owned() }),
         }
     }
 }
 
-fn trace(channel: &ChannelName, source: &Source, text: &str) {
+fn trace(channel: &ChannelName, traceparent: Option<&ByteString>, source: &Source, text: &str) {
+    let place = traceparent.and_then(|header| TraceContext::parse(header));
+    let trace_id = place.map(|place| place.trace_id().to_string());
+    let span_id = place.map(|place| format!("{:016x}", place.span_id()));
     match source {
-        Source::Stdout => tracing::info!(target: "guest", %channel, stream = "stdout", "{text}"),
-        Source::Stderr => tracing::warn!(target: "guest", %channel, stream = "stderr", "{text}"),
-        Source::Host => tracing::warn!(target: "guest", %channel, stream = "host", "{text}"),
+        Source::Stdout => {
+            tracing::info!(target: "guest", %channel, trace_id, span_id, stream = "stdout", "{text}")
+        }
+        Source::Stderr => {
+            tracing::warn!(target: "guest", %channel, trace_id, span_id, stream = "stderr", "{text}")
+        }
+        Source::Host => {
+            tracing::warn!(target: "guest", %channel, trace_id, span_id, stream = "host", "{text}")
+        }
         Source::Logging { level, context } => match level {
-            Level::Trace => tracing::trace!(target: "guest", %channel, stream = "log", context, "{text}"),
-            Level::Debug => tracing::debug!(target: "guest", %channel, stream = "log", context, "{text}"),
-            Level::Info => tracing::info!(target: "guest", %channel, stream = "log", context, "{text}"),
-            Level::Warn => tracing::warn!(target: "guest", %channel, stream = "log", context, "{text}"),
-            Level::Error => tracing::error!(target: "guest", %channel, stream = "log", context, "{text}"),
+            Level::Trace => {
+                tracing::trace!(target: "guest", %channel, trace_id, span_id, stream = "log", context, "{text}")
+            }
+            Level::Debug => {
+                tracing::debug!(target: "guest", %channel, trace_id, span_id, stream = "log", context, "{text}")
+            }
+            Level::Info => {
+                tracing::info!(target: "guest", %channel, trace_id, span_id, stream = "log", context, "{text}")
+            }
+            Level::Warn => {
+                tracing::warn!(target: "guest", %channel, trace_id, span_id, stream = "log", context, "{text}")
+            }
+            Level::Error => {
+                tracing::error!(target: "guest", %channel, trace_id, span_id, stream = "log", context, "{text}")
+            }
             Level::Critical => {
-                tracing::error!(target: "guest", %channel, stream = "log", critical = true, context, "{text}");
+                tracing::error!(target: "guest", %channel, trace_id, span_id, stream = "log", critical = true, context, "{text}");
             }
         },
     }

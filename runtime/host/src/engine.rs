@@ -9,7 +9,7 @@ use wasmtime::{Enabled, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::Error;
 use crate::adapter::messaging;
-use crate::capability::{config, logging, tcp};
+use crate::capability::{config, keyvalue, logging, tcp};
 use crate::world::World;
 
 /// Of a component slot, so that the largest guests fit (Python: 14 core modules) while all slots are taken.
@@ -68,6 +68,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<World>, Error> {
         .and_then(|()| logging::add_to_linker(&mut linker, |world: &mut World| &mut world.console))
         .and_then(|()| config::add_to_linker(&mut linker, |world: &mut World| &mut world.config))
         .and_then(|()| tcp::add_to_linker(&mut linker, World::sockets))
+        .and_then(|()| keyvalue::add_to_linker(&mut linker, World::keyvalue))
         .and_then(|()| messaging::add_to_linker(&mut linker, |world: &mut World| &mut world.outbox))
         .map_err(|error| Error::Engine(format!("{error:#}")))?;
     Ok(linker)

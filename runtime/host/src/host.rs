@@ -58,9 +58,14 @@ impl Host {
         let (file, limit) = (path.to_owned(), self.max_component.0);
         let reading = tokio::task::spawn_blocking(move || {
             use std::io::Read as _;
-            let mut bytes = Vec::new();
+            let file = std::fs::File::open(file)?;
             // One byte more than allowed, so that a file that grows is no way around the limit.
-            std::fs::File::open(file)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+            let most = limit.saturating_add(1);
+            // And one more than there is, which is how reading finds the end without growing what it read into.
+            let size =
+                usize::try_from(file.metadata()?.len().saturating_add(1).min(most)).unwrap_or_default();
+            let mut bytes = Vec::with_capacity(size);
+            file.take(most).read_to_end(&mut bytes)?;
             Ok(bytes)
         });
         let bytes = reading.await.map_err(|_| LoadError::Stopping)?.map_err(read)?;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use saf_event::{ByteString, Event};
+use saf_event::{ByteString, Event, TRACEPARENT, TraceContext};
 use wasmtime::{CallHook, Engine, PoolConcurrencyLimitError, Store};
 
 use crate::adapter::{self, Guest, Reply};
@@ -156,6 +156,12 @@ impl Instance {
         let Self { store, guest, clock, events, slot: _ } = self;
         let began = Instant::now();
         *events += 1;
+        store.data_mut().keyvalue.begin_event(event.sequence);
+        if let Some(traceparent) = event.headers.get(TRACEPARENT)
+            && TraceContext::says_sampled(traceparent)
+        {
+            store.data().console.trace(traceparent);
+        }
         let answer = match begin(store, clock, limits) {
             Err(error) => Err(error.into()),
             Ok(deadline) => match guest {
@@ -179,8 +185,12 @@ impl Instance {
             peak_memory: store.data().meter.memory_bytes() as u64,
             host_calls: store.data().meter.host_calls(),
         };
+        let state = match verdict {
+            Verdict::Done(_) => store.data_mut().keyvalue.take(),
+            _ => Vec::new(),
+        };
         store.data_mut().finish();
-        Call { verdict, usage }
+        Call { verdict, state, usage }
     }
 
     /// Events that it was handed.

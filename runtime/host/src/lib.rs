@@ -35,6 +35,7 @@ mod kit;
 mod native;
 mod pool;
 mod roster;
+mod state;
 mod tally;
 mod verdict;
 mod world;
@@ -43,7 +44,9 @@ use std::io;
 use std::path::PathBuf;
 
 pub use adapter::Contract;
-pub use capability::http::{Origin as HttpOrigin, OriginError};
+pub use capability::http::{
+    HttpAnswer, HttpFailure, HttpRequest, HttpScript, Origin as HttpOrigin, OriginError,
+};
 pub use capability::tcp::{Endpoint, EndpointError};
 pub use case::{Case, CaseReport, run_case};
 pub use component::{Access, Component, Import, LoadError, Origin};
@@ -52,6 +55,7 @@ pub use console::{Level, LogLine, STDERR_TAIL_BYTES, Source};
 pub use host::Host;
 pub use instance::{Stage, StartError};
 pub use pool::{Lease, Pool, Setup};
+pub use state::{Change, Held, KeyPage, State};
 pub use tally::Ended;
 pub use verdict::{Call, Cause, Emission, Fault, Usage, Verdict};
 

@@ -32,7 +32,7 @@ impl Native {
         let began = Instant::now();
         let verdict = self.handle(event);
         let micros = began.elapsed().as_micros() as u64;
-        Call { verdict, usage: Usage { fuel: 0, micros, peak_memory: 0, host_calls: 0 } }
+        Call { verdict, state: Vec::new(), usage: Usage { fuel: 0, micros, peak_memory: 0, host_calls: 0 } }
     }
 
     fn handle(self, event: &Event) -> Verdict {

@@ -16,6 +16,7 @@ use crate::console::Sink;
 use crate::instance::{Instance, Seed, StartError};
 use crate::kit::Kit;
 use crate::roster::{Grant, Parking, PoolId};
+use crate::state::State;
 use crate::tally::{Ended, Tally};
 use crate::verdict::Call;
 use crate::world::Nature;
@@ -35,6 +36,8 @@ pub struct Setup {
     pub config_json: String,
     /// Where the response of a wasi:http component goes, when it names no subject itself.
     pub answers_to: Option<String>,
+    /// The Channel's state, for `grants.keyvalue`.
+    pub state: Option<Arc<dyn State>>,
 }
 
 /// A Channel's instances. Dropping it drops the idle ones; leases that are out finish, and their instances go then.
@@ -56,8 +59,16 @@ struct Inner {
 impl Pool {
     /// A pool without instances: the first `acquire` makes one.
     pub fn new(host: &Arc<Host>, component: Component, setup: Setup) -> Self {
+        Self::counting(host, component, setup, Arc::default())
+    }
+
+    /// A pool that takes the place of another one: it goes on with the same counts, so that those of a Channel only grow.
+    pub fn succeeding(before: &Self, component: Component, setup: Setup) -> Self {
+        Self::counting(&before.0.host, component, setup, before.0.tally.clone())
+    }
+
+    fn counting(host: &Arc<Host>, component: Component, setup: Setup, tally: Arc<Tally>) -> Self {
         let memory_mark = setup.instances.memory_mark(&setup.limits);
-        let tally = Arc::<Tally>::default();
         let id = host.roster().enroll(&tally);
         Self(Arc::new(Inner {
             #[cfg(feature = "native")]
@@ -65,7 +76,7 @@ impl Pool {
             host: Arc::clone(host),
             id,
             component,
-            kit: Kit::new(&setup.grants, &setup.config_json),
+            kit: Kit::new(&setup.grants, &setup.config_json, setup.state.clone()),
             setup,
             memory_mark,
             tally,
@@ -93,7 +104,7 @@ impl Pool {
                     sink: Sink::Tracing(setup.channel.clone()),
                 };
                 // Boxed, because it is rare and large: every caller's future would have 3 KiB more, and move them.
-                let instance = Box::pin(Instance::start(seed, slot)).await?;
+                let instance = Box::new(Box::pin(Instance::start(seed, slot)).await?);
                 pool.tally.start();
                 instance
             }
@@ -121,7 +132,7 @@ impl Pool {
         self.0.tally.live()
     }
 
-    /// Instances that were started since the pool was made.
+    /// Instances that were started since the pool was made, or the first one that it succeeds.
     pub fn started(&self) -> u64 {
         self.0.tally.started()
     }
@@ -151,7 +162,8 @@ impl std::fmt::Debug for Inner {
 #[must_use = "an instance that is not used waits for the next event"]
 pub struct Lease {
     pool: Arc<Inner>,
-    instance: Option<Instance>,
+    /// Boxed, because a lease is moved with each call.
+    instance: Option<Box<Instance>>,
     fate: Fate,
 }
 

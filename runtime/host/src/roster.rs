@@ -44,7 +44,7 @@ struct Lane {
 }
 
 struct Idle {
-    instance: Instance,
+    instance: Box<Instance>,
     parking: u64,
     until_millis: u64,
 }
@@ -57,7 +57,7 @@ struct Waiter {
 /// What a caller gets.
 pub(crate) enum Grant {
     /// An idle instance of its pool.
-    Instance(Instance),
+    Instance(Box<Instance>),
     /// A place for a new one.
     Place(Slot),
 }
@@ -161,7 +161,12 @@ impl Roster {
     }
 
     /// Takes an instance back after a call.
-    pub(crate) fn park(self: &Arc<Self>, pool: PoolId, mut instance: Instance, until_millis: u64) -> Parking {
+    pub(crate) fn park(
+        self: &Arc<Self>,
+        pool: PoolId,
+        mut instance: Box<Instance>,
+        until_millis: u64,
+    ) -> Parking {
         loop {
             let mut state = self.state();
             if !state.lanes.contains_key(&pool) {

@@ -7,11 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use saf_event::Outcome;
 
+use crate::state::Change;
+
 /// One call of a guest with one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// What came of it.
     pub verdict: Verdict,
+    /// What it changed in its Channel's state; nothing unless it is done.
+    pub state: Vec<Change>,
     /// What it used.
     pub usage: Usage,
 }

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use crate::adapter::messaging::Outbox;
 use crate::capability::config::Table;
 use crate::capability::http::Http;
+use crate::capability::keyvalue::{self, KeyValue};
 use crate::capability::tcp::{Sockets, Tcp};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -197,6 +198,7 @@ pub(crate) struct World {
     pub(crate) console: Console,
     pub(crate) config: Table,
     pub(crate) outbox: Outbox,
+    pub(crate) keyvalue: KeyValue,
     wasi: WasiCtx,
     http: Http,
     tcp: Tcp,
@@ -222,13 +224,15 @@ impl World {
         table.set_max_capacity(MAX_RESOURCES);
         let http = Http::new(kit.http.clone(), limits, console.clone());
         let (meter, config, outbox) = (Meter::new(clock, limits), kit.config.clone(), Outbox::new(limits));
-        Self { meter, console, config, outbox, wasi: wasi.build(), http, tcp, table }
+        let keyvalue = KeyValue::new(kit.state.clone(), limits);
+        Self { meter, console, config, outbox, keyvalue, wasi: wasi.build(), http, tcp, table }
     }
 
     /// Ends an event: its log, and whatever it still had running.
     pub(crate) fn finish(&mut self) {
         self.http.end_event();
         self.tcp.end_event();
+        self.keyvalue.end_event();
         self.console.finish();
     }
 }
@@ -238,6 +242,11 @@ impl World {
     pub(crate) fn sockets(&mut self) -> Sockets<'_> {
         let wasi = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
         Sockets { tcp: &mut self.tcp, wasi }
+    }
+
+    /// The Channel's state, as the event sees it.
+    pub(crate) fn keyvalue(&mut self) -> keyvalue::View<'_> {
+        keyvalue::View { keyvalue: &mut self.keyvalue, table: &mut self.table }
     }
 }
 

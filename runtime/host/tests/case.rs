@@ -25,10 +25,16 @@ async fn answer(number: &str) -> Vec<usize> {
     let handle = format!("(global.set $length (i32.and (i32.wrap_i64 {number}) (i32.const 0xfff)))");
     let bytes = component(&counting(IMPORTS, "", &handle), WORLD);
     let component = sandbox.host.load_bytes(bytes.into()).await.expect("loads");
-    let case = Case { event: event(""), attempt: 1, config_json: "{}".into(), limits: Limits::default() };
+    let case = Case {
+        event: event(""),
+        attempt: 1,
+        config_json: "{}".into(),
+        limits: Limits::default(),
+        http: None,
+    };
     let mut answers = Vec::new();
     for _ in 0..2 {
-        let CaseReport { call, log } = run_case(&sandbox.host, &component, &case).await;
+        let CaseReport { call, log, .. } = run_case(&sandbox.host, &component, &case).await;
         assert!(log.is_empty(), "{log:?}");
         answers.push(count(&call.expect("starts")));
     }

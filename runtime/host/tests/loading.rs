@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use saf_host::{Access, LoadError, Origin};
+use saf_host::{Access, Grants, LoadError, Origin};
 
 use support::{channel, component, guest_path, sandbox, sandbox_with, stateful};
 
@@ -52,19 +52,45 @@ async fn what_is_no_channel_is_refused_with_what_to_do() {
 async fn imports_that_nothing_grants_are_refused_by_name() {
     let sandbox = sandbox();
     let imports = r#"
-        (import "wasi:keyvalue/store@0.2.0-draft2" "open" (func (param i32 i32) (result i32)))
+        (import "wasi:keyvalue/store@0.2.0-draft" "open" (func (param i32 i32) (result i32)))
         (import "acme:things/thing@1.0.0" "do-it" (func))"#;
     let module = support::counting(imports, "", "");
     let world = format!(
         "package test:made; world made {{ {CHANNEL}
-            import wasi:keyvalue/store@0.2.0-draft2; import acme:things/thing@1.0.0; }}"
+            import wasi:keyvalue/store@0.2.0-draft; import acme:things/thing@1.0.0; }}"
     );
     let error = sandbox.host.load_bytes(component(&module, &world).into()).await.expect_err("refused");
     let LoadError::Imports(names) = &error else { panic!("{error}") };
     let mut names = names.clone();
     names.sort();
-    assert_eq!(names, ["acme:things/thing@1.0.0", "wasi:keyvalue/store@0.2.0-draft2"]);
+    assert_eq!(names, ["acme:things/thing@1.0.0", "wasi:keyvalue/store@0.2.0-draft"]);
     assert!(error.to_string().contains("which nothing grants"), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_that_needs_state_is_refused_without_the_grant_and_told_which_line_is_missing() {
+    let sandbox = sandbox();
+    let counter = sandbox.guest("counter").await;
+    let granted = Grants { keyvalue: true, ..Grants::default() };
+    counter.check_grants(&granted).expect("granted");
+    let refused = counter.check_grants(&Grants::default()).expect_err("refused");
+    let text = refused.to_string();
+    assert!(
+        text.contains("wasi:keyvalue/store@0.2.0-draft2") && text.contains("grants.keyvalue = true"),
+        "{text}"
+    );
+    let access = |grants: &Grants| {
+        let imports = counter.imports_under(grants);
+        imports
+            .iter()
+            .find(|import| import.name.starts_with("wasi:keyvalue/store@"))
+            .map(|import| import.access)
+    };
+    assert_eq!(
+        (access(&granted), access(&Grants::default())),
+        (Some(Access::Granted), Some(Access::Refused))
+    );
+    sandbox.guest("echo").await.check_grants(&Grants::default()).expect("it needs nothing");
 }
 
 #[tokio::test]

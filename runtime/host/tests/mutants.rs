@@ -59,7 +59,7 @@ async fn no_mutant_harms_the_host() {
         fs::read(guest_path("sink")).expect("read"),
     ];
     let limits = Limits { timeout: Span(Duration::from_millis(500)), fuel: 10_000_000, ..Limits::default() };
-    let case = Case { event: event("x"), attempt: 1, config_json: "{}".into(), limits };
+    let case = Case { event: event("x"), attempt: 1, config_json: "{}".into(), limits, http: None };
     let (mut refused, mut ran) = (0, 0);
     for seed in 0..MUTANTS {
         let mut random = Random(seed);

@@ -6,8 +6,9 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use saf_event::{Size, Span};
-use saf_host::{Case, Limits, Pool, Verdict, run_case};
+use saf_host::{Case, HttpAnswer, HttpFailure, HttpScript, Limits, Pool, Verdict, run_case};
 
 use support::server::{Reply, Server};
 use support::{NOT_HUNG, Sandbox, call, event, sandbox};
@@ -139,9 +140,53 @@ async fn a_case_reaches_nothing_and_says_so() {
     let server = Server::start(Reply::status("200 OK", "", "")).await;
     let component = sandbox.guest("webhook-out").await;
     let config_json = format!(r#"{{"url": "{}"}}"#, server.origin());
-    let case = Case { event: event("data"), attempt: 1, config_json, limits: Limits::default() };
+    let case = Case { event: event("data"), attempt: 1, config_json, limits: Limits::default(), http: None };
     let report = run_case(&sandbox.host, &component, &case).await;
     assert!(matches!(report.call.expect("starts").verdict, Verdict::Retry { .. }));
     assert!(report.log.iter().any(|line| line.text.contains("a request was denied")), "{:?}", report.log);
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_case_with_answers_gets_them_in_order_and_keeps_what_was_asked() {
+    let sandbox = sandbox();
+    let component = sandbox.guest("webhook-out").await;
+    let run = async |url: &str, grant: Option<&str>, answers: Vec<HttpAnswer>| {
+        let granted = grant.map(|grant| vec![grant.parse().expect("an origin")]);
+        let config_json = format!(r#"{{"url": "{url}"}}"#);
+        let http = Some(HttpScript { granted, answers });
+        let case = Case { event: event("data"), attempt: 1, config_json, limits: Limits::default(), http };
+        run_case(&sandbox.host, &component, &case).await
+    };
+    let answer = |status, headers: &[(&str, &str)]| {
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        HttpAnswer::response(status, &headers, Bytes::from_static(b"why")).expect("a response")
+    };
+    // Nobody has this name: it is not looked up.
+    let url = "https://hooks.invalid/in?team=a";
+
+    let report = run(url, Some("https://hooks.invalid"), vec![answer(204, &[])]).await;
+    assert!(matches!(report.call.expect("starts").verdict, Verdict::Done(_)));
+    let [request] = &report.requests[..] else { panic!("{:?}", report.requests) };
+    assert_eq!((&*request.method, &*request.url, &*request.body), ("POST", url, &b"data"[..]));
+    assert!(request.headers.contains(&("ce-type".to_owned(), "ride.accepted".to_owned())), "{request:?}");
+
+    let report = run(url, None, vec![answer(429, &[("retry-after", "7")])]).await;
+    let verdict = report.call.expect("starts").verdict;
+    assert!(
+        matches!(&verdict, Verdict::Retry { after, reason } if *after == Some(Duration::from_secs(7)) && reason.contains("why")),
+        "{verdict:?}"
+    );
+
+    for (grant, answers, asked, words) in [
+        (Some("https://other.invalid"), vec![answer(204, &[])], 0, "grants.http"),
+        (None, vec![], 1, "grants.http"),
+        (None, vec![HttpAnswer::failure(HttpFailure::Refused)], 1, "ConnectionRefused"),
+    ] {
+        let report = run(url, grant, answers).await;
+        let verdict = report.call.expect("starts").verdict;
+        assert!(matches!(&verdict, Verdict::Retry { reason, .. } if reason.contains(words)), "{verdict:?}");
+        assert_eq!(report.requests.len(), asked, "{words}");
+    }
 }

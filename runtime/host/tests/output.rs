@@ -78,7 +78,8 @@ async fn a_flood_is_cut_at_the_cap_and_counted() {
     let sandbox = sandbox();
     let hostile = sandbox.guest("hostile").await;
     let limits = Limits { log: saf_event::Size(1090), ..Limits::default() };
-    let case = Case { event: event("log-flood 100"), attempt: 1, config_json: "{}".into(), limits };
+    let case =
+        Case { event: event("log-flood 100"), attempt: 1, config_json: "{}".into(), limits, http: None };
     let report = run_case(&sandbox.host, &hostile, &case).await;
     report.call.expect("starts");
     let lines: Vec<_> = report.log.iter().filter(|line| line.source == Source::Stdout).collect();

@@ -1,15 +1,14 @@
-//! The instruments of this crate. Labels are closed sets: no subject, id or address ever becomes one.
+//! The instruments of this crate, as `saf_telemetry::instruments` has them. What an event pays for is bound to its labels, so that
+//! nothing is looked up for it.
 
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Meter, UpDownCounter};
+use saf_broker::{PublishError, Receipt};
+use saf_telemetry::instruments as table;
 
 use crate::problem::{Kind, Problem};
-
-/// Seconds; a synced group takes 0.1 ms on a fast disk, and a broker that does not answer 5 s.
-const DURATION_BOUNDS_SECS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// What became of a posted event, or of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const fn as_str(self) -> &'static str {
+    const ALL: [Self; 7] = [
+        Self::Stored,
+        Self::Duplicate,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Unknown,
+        Self::Full,
+        Self::Mixed,
+    ];
+
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
             Self::Duplicate => "duplicate",
@@ -48,37 +57,65 @@ impl Outcome {
             _ => Self::Refused,
         }
     }
+
+    /// What the broker said.
+    pub(crate) const fn published(result: &Result<Receipt, PublishError>) -> Self {
+        match result {
+            Ok(receipt) if receipt.duplicate => Self::Duplicate,
+            Ok(_) => Self::Stored,
+            Err(PublishError::Refused(_)) => Self::Refused,
+            Err(PublishError::Full { .. }) => Self::Full,
+            Err(PublishError::Unavailable { .. }) => Self::Unavailable,
+            Err(PublishError::Unknown { .. }) => Self::Unknown,
+        }
+    }
+
+    /// Of several together.
+    pub(crate) fn shared(mut outcomes: impl Iterator<Item = Self>) -> Self {
+        let first = outcomes.next().unwrap_or(Self::Stored);
+        if outcomes.all(|outcome| outcome == first) { first } else { Self::Mixed }
+    }
+
+    fn label(self) -> [KeyValue; 1] {
+        [KeyValue::new("outcome", self.as_str())]
+    }
 }
 
 /// Of the ingest listener.
-#[derive(Clone)]
 pub(crate) struct Ingest {
-    events: Counter<u64>,
-    duration: Histogram<f64>,
+    events: [BoundCounter<u64>; Outcome::ALL.len()],
+    requests: [BoundHistogram<f64>; Outcome::ALL.len()],
+    publishes: [BoundHistogram<f64>; Outcome::ALL.len()],
 }
 
 impl Ingest {
     pub(crate) fn new(meter: &Meter) -> Self {
+        let events = table::INGEST_EVENTS.counter(meter);
+        let requests = table::INGEST_DURATION.histogram(meter);
+        let publishes = table::PUBLISH_DURATION.histogram(meter);
+        // From 0 on, so that the first event of a kind is a rise.
+        let events = Outcome::ALL.map(|outcome| {
+            let bound = events.bind(&outcome.label());
+            bound.add(0);
+            bound
+        });
         Self {
-            events: meter
-                .u64_counter("saf.ingest.events")
-                .with_description("Events that were posted, by what became of them")
-                .build(),
-            duration: meter
-                .f64_histogram("saf.ingest.duration")
-                .with_unit("s")
-                .with_description("From the end of a request's head to its answer")
-                .with_boundaries(DURATION_BOUNDS_SECS.to_vec())
-                .build(),
+            events,
+            requests: Outcome::ALL.map(|outcome| requests.bind(&outcome.label())),
+            publishes: Outcome::ALL.map(|outcome| publishes.bind(&outcome.label())),
         }
     }
 
     pub(crate) fn events(&self, count: u64, outcome: Outcome) {
-        self.events.add(count, &[KeyValue::new("outcome", outcome.as_str())]);
+        self.events[outcome as usize].add(count);
     }
 
     pub(crate) fn request(&self, took: Duration, outcome: Outcome) {
-        self.duration.record(took.as_secs_f64(), &[KeyValue::new("outcome", outcome.as_str())]);
+        self.requests[outcome as usize].record(took.as_secs_f64());
+    }
+
+    pub(crate) fn publish(&self, took: Duration, outcome: Outcome) {
+        self.publishes[outcome as usize].record(took.as_secs_f64());
     }
 }
 
@@ -92,38 +129,46 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(meter: &Meter, listener: &'static str) -> Self {
-        Self {
-            open: meter
-                .i64_up_down_counter("saf.http.connections")
-                .with_description("Open connections")
-                .build(),
-            refused: meter
-                .u64_counter("saf.http.connections.refused")
-                .with_description("Connections beyond max_connections")
-                .build(),
-            listener,
-        }
+        let (open, refused) =
+            (table::HTTP_CONNECTIONS.level(meter), table::HTTP_CONNECTIONS_REFUSED.counter(meter));
+        let connections = Self { open, refused, listener };
+        connections.open.add(0, &connections.label());
+        connections.refused.add(0, &connections.label());
+        connections
     }
 
     /// Counts a connection for as long as the guard lives.
     pub(crate) fn opened(&self) -> Open {
-        self.open.add(1, &[KeyValue::new("listener", self.listener)]);
-        Open { open: self.open.clone(), listener: self.listener }
+        self.open.add(1, &self.label());
+        Open(self.clone())
     }
 
     pub(crate) fn refused(&self) {
-        self.refused.add(1, &[KeyValue::new("listener", self.listener)]);
+        self.refused.add(1, &self.label());
+    }
+
+    fn label(&self) -> [KeyValue; 1] {
+        [KeyValue::new("listener", self.listener)]
     }
 }
 
 /// A connection that counts as open.
-pub(crate) struct Open {
-    open: UpDownCounter<i64>,
-    listener: &'static str,
-}
+pub(crate) struct Open(Connections);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.open.add(-1, &[KeyValue::new("listener", self.listener)]);
+        self.0.open.add(-1, &self.0.label());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_index_their_instruments() {
+        for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, i);
+        }
     }
 }

@@ -1,15 +1,32 @@
-//! How events flow between Channels, as far as the configuration tells: who may feed whom, where that leads in a circle, and
-//! who is fed by posts only.
+//! How events flow between Channels, as far as the configuration tells: who may feed whom by which subjects, where that leads in a
+//! circle, and who is fed by posts only. What is remarked of it is worded here, for `check` and `graph` alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saf_channel::Config as Channel;
-use saf_event::ChannelName;
+use saf_event::{ChannelName, Filter};
 
 /// Who may feed whom.
 pub(crate) struct Graph<'a> {
     channels: &'a BTreeMap<ChannelName, Channel>,
     edges: BTreeMap<&'a ChannelName, Vec<&'a ChannelName>>,
+}
+
+/// What one Channel may hand to another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Edge<'a> {
+    pub(crate) to: &'a ChannelName,
+    /// What the one may emit and the other takes.
+    pub(crate) subjects: Vec<&'a Filter>,
+    pub(crate) way: Way,
+}
+
+/// Where an edge leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Onward,
+    /// It is part of a circle.
+    Round,
 }
 
 impl<'a> Graph<'a> {
@@ -24,6 +41,67 @@ impl<'a> Graph<'a> {
     /// The Channels that this one may feed.
     pub(crate) fn fed_by(&self, name: &ChannelName) -> &[&'a ChannelName] {
         self.edges.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a Channel may hand to others.
+    pub(crate) fn edges(&self, name: &ChannelName) -> Vec<Edge<'a>> {
+        let Some((name, from)) = self.channels.get_key_value(name) else { return Vec::new() };
+        let edge = |to: &&'a ChannelName| {
+            let wanted = &self.channels[*to].subjects;
+            let takes = |emit: &&Filter| wanted.iter().any(|wants| emit.overlaps(wants));
+            let way = if self.reached_from(to).contains(name) { Way::Round } else { Way::Onward };
+            Edge { to, subjects: from.emit.subjects.iter().filter(takes).collect(), way }
+        };
+        self.fed_by(name).iter().map(edge).collect()
+    }
+
+    /// What a Channel may emit and no Channel takes.
+    pub(crate) fn unheard(&self, name: &ChannelName) -> Vec<&'a Filter> {
+        let Some(from) = self.channels.get(name) else { return Vec::new() };
+        let heard = |emit: &Filter| {
+            let mut fed = self.fed_by(name).iter().flat_map(|to| &self.channels[*to].subjects);
+            fed.any(|wants| emit.overlaps(wants))
+        };
+        from.emit.subjects.iter().filter(|emit| !heard(emit)).collect()
+    }
+
+    /// Every Channel once: those that only posts feed, then what they feed, and so on, nearest first.
+    pub(crate) fn downstream(&self) -> Vec<&'a ChannelName> {
+        let mut order: Vec<&ChannelName> = Vec::new();
+        let mut seen: BTreeSet<&ChannelName> = BTreeSet::new();
+        let starts = self.fed_by_posts_only().into_iter().chain(self.channels.keys());
+        for start in starts {
+            let mut next = order.len();
+            if seen.insert(start) {
+                order.push(start);
+            }
+            while let Some(from) = order.get(next).copied() {
+                order.extend(self.fed_by(from).iter().filter(|to| seen.insert(to)));
+                next += 1;
+            }
+        }
+        order
+    }
+
+    /// What a person should know.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let posts = self.fed_by_posts_only().into_iter();
+        let posts = posts.map(|name| format!("note: no Channel feeds {name}; only posted events reach it"));
+        let loops = self.loops().into_iter().map(|path| {
+            let names: Vec<_> = path.iter().map(|name| name.as_str()).collect();
+            let path = format!("{} -> {}", names.join(" -> "), names[0]);
+            format!("warning: events may go round: {path}; max_hops ends it with a dead letter")
+        });
+        posts.chain(loops).collect()
+    }
+
+    /// The Channel, and all that events of it may come to.
+    fn reached_from(&self, name: &'a ChannelName) -> BTreeSet<&'a ChannelName> {
+        let (mut reached, mut waiting) = (BTreeSet::from([name]), vec![name]);
+        while let Some(from) = waiting.pop() {
+            waiting.extend(self.fed_by(from).iter().filter(|to| reached.insert(to)));
+        }
+        reached
     }
 
     /// Channels that no Channel feeds: only posts do.
@@ -81,8 +159,6 @@ fn feeds(from: &Channel, to: &Channel) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use saf_event::Filter;
-
     use super::*;
 
     fn channels(list: &[(&str, &str, &[&str])]) -> BTreeMap<ChannelName, Channel> {
@@ -113,5 +189,43 @@ mod tests {
         let loops: Vec<_> = graph.loops().iter().map(|path| names(path)).collect();
         assert_eq!(loops, ["b c", "d"]);
         assert_eq!(names(graph.fed_by(&ChannelName::parse("b").expect("valid"))), "c e");
+        assert_eq!(names(&graph.downstream()), "a b c e d");
+        assert_eq!(
+            graph.remarks(),
+            [
+                "note: no Channel feeds a; only posted events reach it",
+                "warning: events may go round: b -> c -> b; max_hops ends it with a dead letter",
+                "warning: events may go round: d -> d; max_hops ends it with a dead letter",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_edge_says_by_which_subjects_and_whether_it_leads_back() {
+        let channels = channels(&[
+            ("a", "in.>", &["mid.*", "audit", "mid.x"]),
+            ("b", "mid.x", &["deep.>"]),
+            ("c", "deep.a", &["mid.x", "in.again"]),
+            ("d", "mid.*", &[]),
+        ]);
+        let graph = Graph::new(&channels);
+        let name = |text: &str| ChannelName::parse(text).expect("valid");
+        let shown = |from: &str| {
+            let edges = graph.edges(&name(from)).into_iter();
+            edges
+                .map(|edge| format!("{} by {:?} {:?}", edge.to, texts(&edge.subjects), edge.way))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown("a"), [r#"b by ["mid.*", "mid.x"] Round"#, r#"d by ["mid.*", "mid.x"] Onward"#]);
+        assert_eq!(
+            shown("c"),
+            [r#"a by ["in.again"] Round"#, r#"b by ["mid.x"] Round"#, r#"d by ["mid.x"] Onward"#]
+        );
+        assert_eq!(texts(&graph.unheard(&name("a"))), ["audit"]);
+        assert!(graph.unheard(&name("c")).is_empty() && graph.edges(&name("d")).is_empty());
+    }
+
+    fn texts<'a>(filters: &[&'a Filter]) -> Vec<&'a str> {
+        filters.iter().map(|filter| filter.as_str()).collect()
     }
 }

@@ -40,8 +40,8 @@ impl Runtimes {
 }
 
 /// On Linux this is the calling thread's own. Refused in some containers: then guests compete as equals.
-fn lower_priority() {
+pub(crate) fn lower_priority() {
     if let Err(error) = rustix::process::setpriority_process(None, GUEST_NICENESS) {
-        tracing::debug!(%error, "guest threads keep their priority");
+        tracing::debug!(%error, "a thread keeps its priority");
     }
 }

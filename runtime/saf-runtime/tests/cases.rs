@@ -175,6 +175,56 @@ fn a_channel_has_its_own_limits_configuration_and_allowance() {
     project.test(&[text(&elsewhere), "--channel", "silent"]).ok();
 }
 
+/// The case that docs/test-a-channel.md shows for requests.
+fn documented_case() -> Value {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/test-a-channel.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let blocks = page.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.into_iter().find(|block| block.contains("\"http\"")).expect("an example");
+    serde_json::from_str(block).expect("JSON")
+}
+
+#[test]
+fn requests_are_answered_by_the_case_and_must_be_those_that_it_names() {
+    let granted = "grants.http = [\"https://api.example.com\"]";
+    let project = Project::new(&channel("hook", "webhook-out", granted));
+    let right = documented_case();
+    project.write("hook/cases/right.json", &right);
+    let mut refused = right.clone();
+    refused["http"][0] = json!({"error": "refused"});
+    refused["expect"] =
+        json!({"retry": {"reason": "no answer (ErrorCode::ConnectionRefused", "after_ms": null}});
+    project.write("hook/cases/refused.json", &refused);
+    let mut elsewhere = right.clone();
+    elsewhere["config"]["url"] = json!("https://other.example.com/hooks/rides");
+    (elsewhere["http"], elsewhere["expect"]) = (json!([]), json!({"retry": "grants.http"}));
+    project.write("hook/cases/not-granted.json", &elsewhere);
+    let said = project.test(&[]).ok();
+    assert!(said.out.contains("3 passed"), "{said:?}");
+
+    // One that differs, one too few, one too many; `--update` does not make up what a server says.
+    let file = project.write("hook/cases/right.json", &right);
+    let mut wrong = right.clone();
+    wrong["http"][0]["request"]["data"]["driver"] = json!(8);
+    let mut missing = right.clone();
+    missing["http"].as_array_mut().expect("a list").push(json!({"response": {"status": 200}}));
+    let mut extra = right.clone();
+    (extra["http"], extra["expect"]) = (json!([]), json!({"retry": ""}));
+    for (case, parts) in [
+        (&wrong, ["http 1, data.driver", "expected  8"]),
+        (&missing, ["http 2", "got       nothing"]),
+        (&extra, ["http 1", "got       POST https://api.example.com/hooks/rides"]),
+    ] {
+        project.write("hook/cases/right.json", case);
+        let before = fs::read_to_string(&file).expect("there");
+        for arguments in [&[][..], &["--update"]] {
+            let said = project.test(arguments).fails(1, &["1 case failed"]);
+            assert!(parts.iter().all(|part| said.out.contains(part)), "{parts:?} in {}", said.out);
+        }
+        assert_eq!(fs::read_to_string(&file).expect("there"), before);
+    }
+}
+
 #[test]
 fn what_cannot_be_tested_is_told_with_what_to_do() {
     let project = Project::new("[channels.a]\ncomponent = \"a.wasm\"\nsubjects = [\"x\"]\n");

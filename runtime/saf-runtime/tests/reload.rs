@@ -104,15 +104,28 @@ fn refused(router: &Router) -> Value {
 }
 
 #[test]
-fn a_hundred_reloads_under_load_lose_no_event_and_handle_none_twice() {
+fn a_hundred_reloads_under_load_lose_no_event_handle_none_twice_and_count_each_once() {
     for on in BOTH {
-        let scene = Scene::new(on, "");
-        let builds = [fs::read(guest_path("echo")).expect("a guest"), rebuilt("echo")];
+        let mut scene = Scene::new(on, "");
+        // Counts what `echo` emits: every event once more.
+        scene.put("counter", "counter");
+        let echoed = format!("echo.{SUBJECT}");
+        let counter = scene.channel(
+            "counter",
+            "counter",
+            &[echoed.as_str()],
+            "emit.subjects = [\"counted.>\"]\ngrants.keyvalue = true",
+        );
+        scene.stage.channels += &counter;
+        let builds =
+            ["echo", "counter"].map(|guest| [fs::read(guest_path(guest)).expect("a guest"), rebuilt(guest)]);
         let router = scene.stage.start();
         let storm = Storm::start(&router, EVENTS, Habit::Repeat);
         for reload in 1..=RELOADS {
             let before = storm.stored();
-            scene.put_bytes("echo", &builds[reload % 2]);
+            for (guest, builds) in ["echo", "counter"].into_iter().zip(&builds) {
+                scene.put_bytes(guest, &builds[reload % 2]);
+            }
             hang_up(&router, &["\"replaced\"", "\"channel\":\"echo\""]);
             storm.wait_stored(before + 1);
         }
@@ -120,8 +133,16 @@ fn a_hundred_reloads_under_load_lose_no_event_and_handle_none_twice() {
         let answers = storm.finish();
         assert!(answers.len() > RELOADS && answers.iter().all(support::load::Answer::is_stored), "{on:?}");
         check_each_once(&scene.stage, &router, &answers);
-        assert_eq!(router.attempts("echo", "done"), stored_ids(&router).len(), "{on:?}: an attempt each");
+        let handled = stored_ids(&router).len();
+        assert_eq!(router.attempts("echo", "done"), handled, "{on:?}: an attempt each");
         assert_eq!(router.channel("echo")["released"], 0, "{on:?}: none was given back");
+        let counted = wait_events(&router, &format!("counted.echo.{SUBJECT}"), handled);
+        let mut counts: Vec<_> = counted.iter().map(|event| event["data"]["count"].as_u64()).collect();
+        counts.sort_unstable();
+        assert!(
+            counts.into_iter().eq((1..=handled as u64).map(Some)),
+            "{on:?}: counted once each, 1 to {handled}"
+        );
     }
 }
 

@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
-use crate::commands::guests::{self, Language};
+use crate::commands::guests;
 use crate::step;
 use crate::tools;
 use crate::workspace::Workspace;
 
 /// Passes `arguments` on.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Result<()> {
-    guests::build(workspace, &[Language::Rust])?;
+    guests::build(workspace, &[])?;
     let nats_server = tools::nats_server(workspace)?;
+    let examples = tools::webhook_examples(workspace)?;
     // Both packages each time, and programs by their paths: cargo would build what they share again with the features of one.
     const PACKAGES: [&str; 6] = ["build", "--release", "--package", "saf-runtime", "--package", "saf-bench"];
     let release = workspace.target().join("release");
@@ -26,5 +27,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Resu
     step::run("building the router and the benchmarks for release", &mut workspace.cargo(&PACKAGES))?;
     let mut bench = Command::new(program("saf-bench"));
     bench.args(arguments).env("SAF_GUESTS", workspace.components()).env("NATS_SERVER", nats_server);
+    examples.pass_to(&mut bench);
     step::run("running the benchmarks", &mut bench)
 }

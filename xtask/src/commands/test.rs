@@ -6,11 +6,14 @@
 //! | `SAF_GUESTS` | the folder `guests/dist`, with `rust/echo.wasm` and so on |
 //! | `NATS_SERVER` | the nats-server program |
 //! | `SAF_WEBHOOK_EXAMPLES` | the JSON file with example webhooks; not set where there is no npm |
+//!
+//! `OTELCOL`, `PROMETHEUS` and `PROMTOOL` name programs that the tests of telemetry use where they are there: `cargo xtask deploy-tools otelcol promtool`
+//! builds two of them. `MOSQUITTO` is passed on when it is set: it names mosquitto, another broker that the guest `mqtt` is tested with, when that is not in PATH.
 
 use std::ffi::OsString;
 use std::process::Command;
 
-use crate::commands::guests;
+use crate::commands::{deploy, guests};
 use crate::step;
 use crate::tools::{self, WebhookExamples};
 use crate::workspace::Workspace;
@@ -32,6 +35,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> anyhow::Resu
     }
     if arguments.is_empty() {
         guests::test(workspace, &examples)?;
+        deploy::test_quickly(workspace)?;
         let mut test = with_parts(workspace.cargo(&["test", "--workspace", "--no-fail-fast"]));
         step::run("testing the router", &mut test)?;
     } else {

@@ -15,12 +15,13 @@ use saf_event::{ChannelName, StreamName};
 use super::consumer::{CONSUMERS, Consumer, Stopped};
 use super::fault::{Damage, Fault};
 use super::file::{Real, sync_folder};
-use super::frame::SEGMENT_HEAD_BYTES;
+use super::frame::{SEGMENT_HEAD_BYTES, u64_at};
 use super::ground::{DEAD_MARK, EVENTS_MARK, Folders};
 use super::lock::Lock;
 use super::log::{Depth, Log, segment_paths};
 use super::marks::{self, Mark};
 use super::state::{self, State};
+use super::values::{self, PROMISED};
 use crate::Error;
 
 /// What [`check`] found.
@@ -41,6 +42,8 @@ pub struct StreamReport {
     pub events: u64,
     /// Readable records of the dead-letter log, deletions among them.
     pub dead_records: u64,
+    /// Keys of all Channels' state.
+    pub keys: u64,
 }
 
 /// Which files.
@@ -52,6 +55,8 @@ pub enum Part {
     Dead,
     /// `state.log`: consumers and marks.
     State,
+    /// `values.log`: the Channels' state.
+    Values,
 }
 
 /// A damaged place, and what cutting there costs.
@@ -64,7 +69,8 @@ pub struct Finding {
     /// Where and why.
     pub damage: Damage,
     /// How many stored events (or dead letters) a cut gives up, as far as is known. For [`Part::State`] none: Channels are then
-    /// handed events again that they have handled, and may emit twice.
+    /// handed events again that they have handled, and may emit twice. For [`Part::Values`] unknown: keys come back as they were, or not
+    /// at all.
     pub lost: u64,
 }
 
@@ -125,7 +131,16 @@ fn check_stream(name: StreamName, folder: &Path, report: &mut Report) -> Result<
             Err(fault) => return Err(fault.into()),
         }
     }
-    report.streams.push(StreamReport { name, events: counts[0], dead_records: counts[1] });
+    let promised = values.get(PROMISED).and_then(|bytes| u64_at(bytes, 0));
+    let keys = match values::load(&folders.values, promised) {
+        Ok(loaded) => loaded.map_or(0, |loaded| loaded.keys()),
+        Err(Fault::Damaged(damage)) => {
+            find(Part::Values, damage, 0);
+            0
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    report.streams.push(StreamReport { name, events: counts[0], dead_records: counts[1], keys });
     Ok(())
 }
 
@@ -137,6 +152,7 @@ pub fn cut(path: &Path, finding: &Finding) -> Result<Cut, Error> {
     let Damage { path: file, offset, after, .. } = &finding.damage;
     let (folder, key) = match finding.part {
         Part::State => return Ok(Cut { kept: cut_state(&folders.state, *offset)? }),
+        Part::Values => return Ok(Cut { kept: cut_values(&folders, *offset)? }),
         Part::Events => (&folders.events, EVENTS_MARK),
         Part::Dead => (&folders.dead, DEAD_MARK),
     };
@@ -163,6 +179,15 @@ fn cut_state(path: &Path, offset: u64) -> Result<Vec<PathBuf>, Fault> {
     file.set_len(offset).map_err(Fault::at(path))?;
     file.sync_all().map_err(Fault::at(path))?;
     Ok(vec![kept])
+}
+
+/// What is cut off is promised no longer.
+fn cut_values(folders: &Folders, offset: u64) -> Result<Vec<PathBuf>, Fault> {
+    let kept = if folders.values.exists() { cut_state(&folders.values, offset)? } else { Vec::new() };
+    let state = State::open(&folders.state, Arc::new(Real))?;
+    state.put(PROMISED, &0u64.to_le_bytes())?;
+    state.sync()?;
+    Ok(kept)
 }
 
 fn cut_log(folder: &Path, damaged: &Path, offset: u64) -> Result<Vec<PathBuf>, Fault> {

@@ -3,17 +3,19 @@
 //! Everything below the cursor that is not pending is settled, so the state is one number and at most `max_ack_pending` entries
 //! however many events there are. Deadlines (a retry's delay, the ack wait) stand in one heap. A consumer that has caught up is
 //! *live*: the writer hands it the places of matching events as they are stored, up to [`HITS_MAX`]; otherwise it is
-//! *behind* and scans on by itself. In memory; `snapshot` says what is kept. No files here, and no waiting.
+//! *behind* and scans on, with others that are. In memory; `snapshot` says what is kept. No files here, and no waiting.
 
 mod inner;
 mod ledger;
 mod pick;
+mod place;
+mod ride;
 mod snapshot;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use saf_event::ChannelName;
@@ -21,11 +23,14 @@ use tokio::sync::Notify;
 
 use ledger::Ledger;
 pub(crate) use pick::{Brought, Picked, Step};
+use ride::Finds;
+pub(crate) use ride::{Piece, Seat};
 
 use super::fault::Fault;
 use super::log::Log;
 use super::state::State;
-use super::wanted::{Memo, Wanted};
+use super::table::Table;
+use super::wanted::Wanted;
 use crate::{ChannelPlan, Lag, Order};
 
 /// In `state.log`, before a Channel's name: its place.
@@ -76,14 +81,19 @@ pub(crate) struct Consumer {
     pub(crate) wake: Notify,
     /// Sources that are open: more than one while a Channel is reloaded.
     pub(crate) sources: AtomicUsize,
+    /// The Channel's state, once it has some.
+    pub(crate) table: OnceLock<Arc<Table>>,
+    /// The first sequence that it could get; 0 when that is not known.
+    pub(crate) began: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     settings: Option<Settings>,
-    memo: Memo,
+    /// Everything before it is settled, pending or found.
     cursor: u64,
     mode: Mode,
+    found: Finds,
     hits: VecDeque<Hit>,
     ahead: BTreeSet<u64>,
     pending: Ledger,
@@ -93,9 +103,13 @@ struct Inner {
     lease: u64,
     careful: Option<Careful>,
     expired: u64,
+    /// The sequences among which retention removed unsettled events, since the store was opened.
+    gone: Option<(u64, u64)>,
     change: Change,
     saved_cursor: u64,
     last_picked: u64,
+    /// Between its last two events, in sequences.
+    gap: u64,
     /// The keeper found something wanted here.
     scouted: u64,
 }
@@ -130,6 +144,8 @@ struct Pending {
     /// Of the present or the next delivery.
     attempt: u32,
     deliveries: u32,
+    /// How many of those were given back without a verdict.
+    released: u32,
     phase: Phase,
     /// Its entry in the heap.
     queued: Option<Instant>,
@@ -142,6 +158,13 @@ enum Phase {
     Out(Instant),
     Waiting(Instant),
     Ready,
+}
+
+/// What a delivery that comes back has to say about its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Failed,
+    None,
 }
 
 /// How the process before this one ended.
@@ -158,7 +181,8 @@ impl Consumer {
     }
 
     fn with(name: ChannelName, inner: Inner) -> Self {
-        Self { name, wake: Notify::new(), sources: AtomicUsize::new(0), inner: Mutex::new(inner) }
+        let (wake, sources, table) = (Notify::new(), AtomicUsize::new(0), OnceLock::new());
+        Self { name, wake, sources, table, began: AtomicU64::new(0), inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -171,8 +195,8 @@ impl Consumer {
         let mut inner = self.lock();
         inner.cursor = inner.effective(dispatched);
         inner.mode = Mode::Behind;
+        inner.found.clear();
         inner.hits.clear();
-        inner.memo = Memo::default();
         inner.settings = settings;
         changed();
         drop(inner);
@@ -195,7 +219,7 @@ impl Consumer {
         let mut inner = self.lock();
         if inner.mode == Mode::Behind && inner.cursor == from && to > from {
             inner.cursor = to;
-            inner.ahead = inner.ahead.split_off(&to);
+            inner.forget_ahead();
         }
     }
 
@@ -204,7 +228,7 @@ impl Consumer {
     pub(crate) fn looks_from(&self) -> Option<(u64, Wanted)> {
         let inner = self.lock();
         let settings = inner.settings.as_ref()?;
-        let looks = inner.mode == Mode::Behind && inner.scouted != inner.cursor;
+        let looks = inner.mode == Mode::Behind && inner.found.is_empty() && inner.scouted != inner.cursor;
         looks.then(|| (inner.cursor, settings.wanted.clone()))
     }
 
@@ -298,18 +322,21 @@ impl Consumer {
 
     /// The attempt failed; another one after a while.
     pub(crate) fn retry(&self, handed: Handed, after: Duration, now: Instant) {
-        self.put_back(handed, after, now, 1);
+        self.put_back(handed, after, now, Verdict::Failed);
     }
 
     /// Not the event's fault; again at once.
     pub(crate) fn release(&self, handed: Handed, now: Instant) {
-        self.put_back(handed, Duration::ZERO, now, 0);
+        self.put_back(handed, Duration::ZERO, now, Verdict::None);
     }
 
-    fn put_back(&self, handed: Handed, after: Duration, now: Instant, attempts: u32) {
+    fn put_back(&self, handed: Handed, after: Duration, now: Instant, verdict: Verdict) {
         let mut inner = self.lock();
         let Some(pending) = inner.current(handed) else { return };
-        pending.attempt = pending.attempt.saturating_add(attempts);
+        match verdict {
+            Verdict::Failed => pending.attempt = pending.attempt.saturating_add(1),
+            Verdict::None => pending.released += 1,
+        }
         let sequence = handed.sequence;
         inner.out -= 1;
         inner.verdict(sequence);
@@ -345,9 +372,10 @@ impl Consumer {
         let mut inner = self.lock();
         inner.pass_expired(log.first());
         let pending = match inner.mode {
-            Mode::Live => inner.hits.len() as u64,
-            Mode::Behind => inner.hits.len() as u64 + inner.backlog(log),
+            Mode::Live => 0,
+            Mode::Behind => inner.backlog(log),
         };
+        let pending = pending + (inner.found.len() + inner.hits.len()) as u64;
         Lag {
             pending,
             unsettled: inner.pending.len() as u64,

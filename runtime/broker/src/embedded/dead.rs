@@ -24,6 +24,7 @@ use super::record::{self, Record, letter};
 use super::spare::Workshop;
 use super::vitals::Vitals;
 use super::writer::{Configured, Follower, Settles, Writer};
+use crate::history::codec::Pack;
 use crate::{Attempt, DeadLetter, Error, Refusal, SettleError, StoredDeadLetter, detail};
 
 /// Longest text of a dead letter's details, in bytes; longer ones are cut.
@@ -131,7 +132,7 @@ impl Dead {
                 Ok(())
             }
             Stored::Full(limit) => Err(Error::Unavailable(format!("the dead letters are full: {limit}"))),
-            Stored::Refused | Stored::Unknown => {
+            Stored::Refused | Stored::Conflict | Stored::Unknown => {
                 Err(Error::Unavailable("the dead letters cannot be written".into()))
             }
         }
@@ -216,7 +217,9 @@ pub(crate) fn settled(stored: Stored) -> Result<(), SettleError> {
         Stored::Full(limit) => {
             Err(SettleError::Full(format!("dead letters: {limit}; replay or delete some")))
         }
-        Stored::Refused => Err(SettleError::Unavailable("the store takes nothing any more".to_owned())),
+        Stored::Refused | Stored::Conflict => {
+            Err(SettleError::Unavailable("the store takes nothing any more".to_owned()))
+        }
         Stored::Unknown => {
             Err(SettleError::Unavailable("the dead letter may or may not be stored".to_owned()))
         }
@@ -236,7 +239,7 @@ impl Follower for Grave {
         None
     }
 
-    fn stored(&mut self, _: &Frame, _: &[Settles]) {}
+    fn stored(&mut self, _: &Frame, _: &[Settles], _: &Pack) {}
 
     fn told(&mut self, _: &Frame) {}
 

@@ -3,6 +3,7 @@
 //! grows with what it holds. Beyond [`KEYS_MAX`] the oldest keys are forgotten before their time; and after a restart those of
 //! events that retention by bytes or count has removed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
@@ -83,17 +84,38 @@ impl Dedupe {
     }
 
     /// Where the event with this key is stored, when it is within the window.
+    #[cfg(test)]
     pub(crate) fn find(&self, key: Key) -> Option<u64> {
         self.places.get(&key).copied()
     }
 
-    /// Remembers a key that [`Self::find`] did not know. `now` is in milliseconds and never falls.
+    /// Remembers a key, or moves it, as recovery does. `now` is in milliseconds and never falls.
     pub(crate) fn insert(&mut self, key: Key, sequence: u64, now: u64) {
         if self.places.insert(key, sequence).is_none() {
             self.ages.push_back((now, key));
         }
         while self.ages.len() > self.keys_max {
             self.forget_oldest();
+        }
+    }
+
+    /// Remembers a key, or says where the event with this key is stored. `now` is in milliseconds and never falls.
+    pub(crate) fn note(&mut self, key: Key, sequence: u64, now: u64) -> Result<(), u64> {
+        match self.places.entry(key) {
+            Entry::Occupied(known) => return Err(*known.get()),
+            Entry::Vacant(place) => place.insert(sequence),
+        };
+        self.ages.push_back((now, key));
+        while self.ages.len() > self.keys_max {
+            self.forget_oldest();
+        }
+        Ok(())
+    }
+
+    /// The key that was noted last was not stored after all.
+    pub(crate) fn forget_newest(&mut self) {
+        if let Some((_, key)) = self.ages.pop_back() {
+            self.places.remove(&key);
         }
     }
 
@@ -132,6 +154,21 @@ mod tests {
         }
         assert_eq!(dedupe.find(key("a")), None, "one too many");
         assert_eq!(dedupe.find(key("b")), Some(1));
+    }
+
+    #[test]
+    fn a_key_is_noted_once_and_can_be_taken_back() {
+        let maker = KeyMaker::default();
+        let key = |id: &str| maker.key(&[b"ride", id.as_bytes()]);
+        let mut dedupe = Dedupe::new(100, 2);
+        assert_eq!(dedupe.note(key("a"), 1, 1000), Ok(()));
+        assert_eq!(dedupe.note(key("a"), 2, 1000), Err(1));
+        assert_eq!(dedupe.note(key("b"), 2, 1000), Ok(()));
+        dedupe.forget_newest();
+        assert_eq!((dedupe.find(key("a")), dedupe.find(key("b"))), (Some(1), None));
+        assert_eq!(dedupe.note(key("b"), 2, 1000), Ok(()));
+        assert_eq!(dedupe.note(key("c"), 3, 1000), Ok(()));
+        assert_eq!(dedupe.find(key("a")), None, "one too many");
     }
 
     #[test]

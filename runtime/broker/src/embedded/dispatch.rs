@@ -4,14 +4,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::annals::Annals;
 use super::append::Hold;
 use super::fault::Fault;
 use super::frame::Frame;
 use super::log::Log;
 use super::marks::Marks;
+use super::record::state::StateRecord;
 use super::roster::{Roster, Router};
+use super::values::Values;
 use super::vitals::Vitals;
 use super::writer::{Configured, Follower, Settles};
+use crate::history::codec::Pack;
 
 /// The follower of the events' writer.
 pub(crate) struct Dispatcher {
@@ -19,6 +23,8 @@ pub(crate) struct Dispatcher {
     pub(crate) roster: Arc<Roster>,
     pub(crate) router: Router,
     pub(crate) marks: Arc<Marks>,
+    pub(crate) values: Arc<Values>,
+    pub(crate) annals: Arc<Annals>,
     /// Settlements in frames up to this sequence have taken effect.
     pub(crate) applied: Arc<AtomicU64>,
     pub(crate) configured: Arc<Mutex<Option<Configured>>>,
@@ -37,8 +43,16 @@ impl Follower for Dispatcher {
         Some(Hold { sequence, holder: Some(consumer.name.clone()) })
     }
 
-    fn stored(&mut self, frame: &Frame, settled: &[Settles]) {
-        for Settles { consumer, sequences } in settled {
+    fn stored(&mut self, frame: &Frame, settled: &[Settles], history: &Pack) {
+        // Before the settlements: whoever sees that an event is done finds what is told of it.
+        self.annals.add(history);
+        for Settles { consumer, sequences, changes } in settled {
+            // Before the settlement: whoever sees that the event is done sees what it changed.
+            if let Some(table) = consumer.table.get() {
+                for record in changes {
+                    table.apply(&StateRecord::own(record));
+                }
+            }
             consumer.done(sequences);
         }
         self.applied.store(frame.head.next() - 1, Ordering::SeqCst);
@@ -51,6 +65,9 @@ impl Follower for Dispatcher {
     }
 
     fn keep_floor(&mut self, first: u64) -> Result<(), Fault> {
+        if let Some(mark) = self.values.cover(first, self.applied.load(Ordering::SeqCst))? {
+            self.marks.promise_values(mark)?;
+        }
         self.marks.keep_floor(first)
     }
 

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use saf_event::{ByteString, NewEvent};
 
 use super::consumer::{Brought, Consumer, Handed, Picked, Step};
 use super::fault::Fault;
-use super::log::Hint;
 use super::queue::{Settled, Stored, Unit};
 use super::stream::Stream;
 use super::{MAX_EMISSIONS, MAX_EVENT_BYTES, dead, record};
+use crate::history::codec::{self, Pack};
 use crate::{
-    ChannelPlan, Delivery, Error, Feed, Lag, Packed, Refusal, SettleError, Settlement, Settler, Settling,
-    Source, Ticket, Unsettled,
+    Account, ChannelPlan, Delivery, Error, Fate, Feed, Lag, Packed, Place, Refusal, SettleError, Settlement,
+    Settler, Settling, Source, StateChanges, StateReader, Ticket, Unsettled,
 };
 
-/// How long frames that were read ahead are kept while nothing is taken.
+/// How long what was read ahead is kept while nothing is taken.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(1);
 /// What packed emissions share, in bytes: one allocation for many.
 const ROOM_BYTES: usize = 64 << 10;
@@ -35,6 +35,8 @@ pub(crate) fn open(stream: &Arc<Stream>, channel: &ChannelPlan) -> Result<Feed, 
             channel.channel, stream.name
         ))
     })?;
+    let table = channel.state.and_then(|_| consumer.table.get());
+    let state = table.cloned().map(|table| -> Arc<dyn StateReader> { table });
     consumer.sources.fetch_add(1, Ordering::Relaxed);
     let settler: Arc<dyn Settler> = Arc::new(Taker { stream: stream.clone(), consumer: consumer.clone() });
     let source = Hander {
@@ -42,11 +44,10 @@ pub(crate) fn open(stream: &Arc<Stream>, channel: &ChannelPlan) -> Result<Feed, 
         consumer,
         home: settler.clone(),
         brought: Brought::default(),
-        hint: None,
         picked: Vec::new(),
         marked: None,
     };
-    Ok(Feed { source: Box::new(source), settler })
+    Ok(Feed { source: Box::new(source), settler, state })
 }
 
 /// The source.
@@ -55,7 +56,6 @@ struct Hander {
     consumer: Arc<Consumer>,
     home: Arc<dyn Settler>,
     brought: Brought,
-    hint: Option<Hint>,
     picked: Vec<Picked>,
     /// Handed out as soon as its mark is on disk; given back when the source is dropped.
     marked: Option<Delivery>,
@@ -92,7 +92,7 @@ impl Hander {
                 }
                 Step::Lease(until) => self.lease(until)?,
                 Step::Fetch(sequences) => self.fetch(sequences).await?,
-                Step::Read(from) => self.read(from).await?,
+                Step::Scan => self.scan().await?,
                 Step::Wait(until) => self.wait(until).await,
             }
         }
@@ -101,7 +101,7 @@ impl Hander {
     /// Until a wake-up or the instant; both mean: look again. A wake-up since the last look is not missed: it left a permit.
     async fn wait(&mut self, until: Option<Instant>) {
         let wake = self.consumer.wake.notified();
-        if self.brought.frames.is_empty() {
+        if !self.consumer.holds_finds() {
             return match until {
                 None => wake.await,
                 Some(until) => drop(tokio::time::timeout_at(until.into(), wake).await),
@@ -111,13 +111,13 @@ impl Hander {
         let patience = Instant::now() + READ_AHEAD_KEPT;
         let until = until.map_or(patience, |until| until.min(patience));
         if tokio::time::timeout_at(until.into(), wake).await.is_err() && Instant::now() >= patience {
-            self.brought = Brought::default();
+            self.consumer.let_go();
         }
     }
 
     fn hand_out(&mut self, into: &mut Vec<Delivery>) -> Result<(), Error> {
         let mut unreadable = Ok(());
-        for Picked { sequence, time, record, attempt, deliveries } in self.picked.drain(..) {
+        for Picked { sequence, time, record, attempt, deliveries, released } in self.picked.drain(..) {
             let Some(event) = record::decode_event(&record, sequence, time) else {
                 unreadable = Err(Error::Failed(format!(
                     "event {sequence} of stream {} is not one that this version can read; use the version that wrote it",
@@ -126,7 +126,7 @@ impl Hander {
                 continue;
             };
             let ticket = Ticket { sequence, handle: handle(deliveries) };
-            into.push(Delivery::new(event, attempt, deliveries, ticket, self.home.clone()));
+            into.push(Delivery::new(event, attempt, deliveries - released, ticket, self.home.clone()));
         }
         unreadable
     }
@@ -158,18 +158,19 @@ impl Hander {
     async fn fetch(&mut self, sequences: Vec<u64>) -> Result<(), Error> {
         let log = self.stream.log.clone();
         let read = move || log.get_all(&sequences);
-        self.brought.events = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
+        self.brought = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
         Ok(())
     }
 
-    async fn read(&mut self, from: u64) -> Result<(), Error> {
-        let Some(settings) = self.consumer.settings() else { return Ok(()) };
-        let (log, hint) = (self.stream.log.clone(), self.hint);
-        let read = move || log.read(from, &settings.wanted, hint);
-        let chunk = blocking(read).await.map_err(|fault| self.unreadable(fault))?;
-        self.consumer.pass_over(from, chunk.from);
-        (self.brought.frames, self.hint) = (chunk.frames, chunk.hint);
-        Ok(())
+    /// Waits for its turn, unless somebody who had it found something for us.
+    async fn scan(&mut self) -> Result<(), Error> {
+        let mut scan = tokio::select! {
+            biased;
+            () = self.consumer.wake.notified() => return Ok(()),
+            scan = self.stream.scan.lock() => scan,
+        };
+        let scanned = scan.advance(&self.stream.log, &self.consumer).await;
+        scanned.map_err(|fault| self.unreadable(fault))
     }
 
     fn unreadable(&self, fault: Fault) -> Error {
@@ -215,17 +216,18 @@ impl Settler for Taker {
     }
 
     fn pack(&self, settling: Settling, room: &mut BytesMut) -> Settling {
-        let (Settlement::Done { emit }, Some(ticket)) = (&settling.settlement, settling.delivery.ticket())
+        let (Settlement::Done { emit, state }, Some(ticket)) =
+            (&settling.settlement, settling.delivery.ticket())
         else {
             return settling;
         };
-        if emit.is_empty() {
+        if emit.is_empty() && state.is_empty() {
             return settling;
         }
         if room.capacity() < ROOM_BYTES / 8 {
             *room = BytesMut::with_capacity(ROOM_BYTES);
         }
-        match self.encode(ticket.sequence, emit, room) {
+        match self.encode(&settling, ticket.sequence, emit, state, room) {
             Ok(packed) => Settling { settlement: Settlement::Packed(packed), ..settling },
             Err(_) => settling,
         }
@@ -246,14 +248,29 @@ impl Settler for Taker {
     fn lag(&self) -> BoxFuture<'_, Result<Lag, Error>> {
         futures::future::ready(Ok(self.consumer.lag(&self.stream.log))).boxed()
     }
+
+    fn place(&self, sequence: u64) -> BoxFuture<'_, Result<Place, Error>> {
+        futures::future::ready(Ok(self.consumer.place(sequence, &self.stream.log))).boxed()
+    }
+}
+
+/// How a delivery is given back.
+#[derive(Clone, Copy)]
+enum Back {
+    /// After a failed attempt.
+    Retry(Duration),
+    /// Without a verdict.
+    Release,
 }
 
 /// What becomes of a delivery when it is settled.
 enum Owed {
     /// Nothing has to be stored.
     Done(u64),
-    /// It was given back.
+    /// Somebody else has it.
     Nothing,
+    /// It was given back, with this verdict.
+    Back(Handed, Back),
     /// Its emissions have to be stored with its settlement.
     Emissions(Settled),
     /// Its dead letter has to be stored first.
@@ -267,14 +284,20 @@ impl Taker {
             let error = SettleError::Unavailable(over.to_string());
             return batch.into_iter().map(|settling| Unsettled { settling, error: error.clone() }).collect();
         }
-        let now = Instant::now();
         let mut done = Vec::with_capacity(batch.len());
+        let (mut back, mut told) = (Vec::new(), Pack::default());
         let (mut emitting, mut emissions) = (Vec::new(), Vec::new());
         let (mut dying, mut letters) = (Vec::new(), Vec::new());
         for settling in batch {
-            match self.begin(&settling, now) {
+            match self.begin(&settling) {
                 Ok(Owed::Nothing) => finish(settling),
+                Ok(Owed::Back(handed, how)) => {
+                    self.tell(&settling, 0, &mut told);
+                    back.push((handed, how));
+                    finish(settling);
+                }
                 Ok(Owed::Done(sequence)) => {
+                    self.tell(&settling, 0, &mut told);
                     done.push(sequence);
                     finish(settling);
                 }
@@ -289,11 +312,21 @@ impl Taker {
                 Err(refusal) => unsettled.push(Unsettled { settling, error: refusal.into() }),
             }
         }
+        // Told before it is done: what is done has its entry, whatever happens now.
+        self.stream.annals.add(&told);
         if !done.is_empty() {
             self.consumer.done(&done);
         }
+        self.give_back(&back);
         if !letters.is_empty() {
             let stored = self.stream.dead.queue.submit_all(letters).await;
+            told.clear();
+            for (settling, stored) in dying.iter().zip(&stored) {
+                if let Stored::At(letter) | Stored::Duplicate(letter) = stored {
+                    self.tell(settling, *letter, &mut told);
+                }
+            }
+            self.stream.annals.add(&told);
             let dead = conclude(dying, stored.into_iter().map(dead::settled), &mut unsettled);
             self.consumer.done(&dead);
         }
@@ -305,31 +338,62 @@ impl Taker {
         unsettled
     }
 
-    /// Settles what needs nothing stored; says what the rest needs.
-    fn begin(&self, settling: &Settling, now: Instant) -> Result<Owed, Refusal> {
+    /// Adds what is to be kept of a delivery; `letter` is its dead letter's place.
+    fn tell(&self, settling: &Settling, letter: u64, told: &mut Pack) {
+        let Some(account) = &settling.account else { return };
+        let fate = match &settling.settlement {
+            Settlement::Done { .. } | Settlement::Packed(_) => {
+                Fate::Done { emitted: 0, sequences: Vec::new() }
+            }
+            Settlement::Retry { after } => Fate::Retry { after_millis: after.as_millis() as u64 },
+            Settlement::Dead(_) => Fate::DeadLetter { letter },
+            Settlement::Release => Fate::Released,
+        };
+        let delivery = &settling.delivery;
+        told.add(&self.consumer.name, (delivery.event.sequence, delivery.attempt), account, &fate);
+    }
+
+    fn give_back(&self, back: &[(Handed, Back)]) {
+        let now = Instant::now();
+        for (handed, how) in back {
+            match how {
+                Back::Retry(after) => self.consumer.retry(*handed, *after, now),
+                Back::Release => self.consumer.release(*handed, now),
+            }
+        }
+    }
+
+    /// Says what settling a delivery needs.
+    fn begin(&self, settling: &Settling) -> Result<Owed, Refusal> {
         // A delivery whose ticket was taken is somebody else's by now.
         let Some(ticket) = settling.delivery.ticket() else { return Ok(Owed::Nothing) };
         let sequence = ticket.sequence;
         match &settling.settlement {
-            Settlement::Done { emit } if emit.is_empty() => return Ok(Owed::Done(sequence)),
-            Settlement::Done { emit } => {
-                let Packed { bytes, emissions } = self.encode(sequence, emit, &mut BytesMut::new())?;
-                return Ok(Owed::Emissions(Settled { sequence, bytes, events: emissions }));
+            Settlement::Done { emit, state } if emit.is_empty() && state.is_empty() => {
+                Ok(Owed::Done(sequence))
             }
-            Settlement::Packed(Packed { bytes, emissions }) => {
-                return Ok(Owed::Emissions(Settled { sequence, bytes: bytes.clone(), events: *emissions }));
+            Settlement::Done { emit, state } => {
+                let packed = self.encode(settling, sequence, emit, state, &mut BytesMut::new())?;
+                Ok(Owed::Emissions(settled(sequence, packed)))
             }
+            Settlement::Packed(packed) => Ok(Owed::Emissions(settled(sequence, packed.clone()))),
             Settlement::Dead(letter) => {
-                return Ok(Owed::Letter(self.stream.dead.unit(&settling.delivery.event, letter)?));
+                Ok(Owed::Letter(self.stream.dead.unit(&settling.delivery.event, letter)?))
             }
-            Settlement::Retry { after } => self.consumer.retry(handed(ticket), *after, now),
-            Settlement::Release => self.consumer.release(handed(ticket), now),
+            Settlement::Retry { after } => Ok(Owed::Back(handed(ticket), Back::Retry(*after))),
+            Settlement::Release => Ok(Owed::Back(handed(ticket), Back::Release)),
         }
-        Ok(Owed::Nothing)
     }
 
-    /// The records of the emissions, and the settlement behind them: they go into one frame.
-    fn encode(&self, sequence: u64, emit: &[NewEvent], room: &mut BytesMut) -> Result<Packed, Refusal> {
+    /// The records of the emissions and of what changed in the state, and the settlement behind them: they go into one frame.
+    fn encode(
+        &self,
+        Settling { delivery, account, .. }: &Settling,
+        sequence: u64,
+        emit: &[NewEvent],
+        state: &StateChanges,
+        room: &mut BytesMut,
+    ) -> Result<Packed, Refusal> {
         if emit.len() > MAX_EMISSIONS {
             return Err(Refusal::TooMany { count: emit.len(), limit: MAX_EMISSIONS });
         }
@@ -340,13 +404,38 @@ impl Taker {
             }
             record::encode_event(event, None, room)?;
         }
-        record::encode_settled(&self.consumer.name, sequence, room);
+        let changes = if state.is_empty() {
+            0..0
+        } else {
+            if self.consumer.table.get().is_none() {
+                return Err(Refusal::Broker("the Channel was not prepared with state".to_owned()));
+            }
+            record::state::encode(&self.consumer.name, sequence, state, room)?..room.len()
+        };
+        let entry = |account: &Account, out: &mut BytesMut| {
+            let fate = Fate::Done { emitted: emit.len() as u32, sequences: Vec::new() };
+            codec::encode(&self.consumer.name, (sequence, delivery.attempt), account, &fate, out);
+        };
+        let entry = record::encode_settled(&self.consumer.name, sequence, room, |out| {
+            if let Some(account) = account {
+                entry(account, out);
+            }
+        });
         let limit = self.stream.unit_bytes_max();
         if room.len() > limit {
             return Err(Refusal::TooLarge { size: room.len(), limit });
         }
-        Ok(Packed { bytes: room.split().freeze(), emissions: emit.len() as u32 })
+        let bytes = room.split().freeze();
+        let changes = if changes.is_empty() { Bytes::new() } else { bytes.slice(changes) };
+        let entry = if entry == bytes.len() { Bytes::new() } else { bytes.slice(entry..) };
+        Ok(Packed { bytes, emissions: emit.len() as u32, changes, entry })
     }
+}
+
+/// What the writer takes of a packed settlement.
+fn settled(sequence: u64, packed: Packed) -> Settled {
+    let Packed { bytes, emissions, changes, entry } = packed;
+    Settled { sequence, bytes, events: emissions + u32::from(!changes.is_empty()), changes, entry }
 }
 
 /// Lets go of what was stored; returns its sequences.
@@ -377,6 +466,7 @@ fn emitted(stored: Stored) -> Result<(), SettleError> {
     match stored {
         // A duplicate: an earlier attempt stored its emissions, and the first one wins.
         Stored::At(_) | Stored::Duplicate(_) => Ok(()),
+        Stored::Conflict => Err(SettleError::Conflict),
         Stored::Full(limit) => Err(SettleError::Full(limit)),
         Stored::Refused => Err(SettleError::Unavailable("the store takes nothing any more".to_owned())),
         Stored::Unknown => Err(SettleError::Unavailable("the emissions may or may not be stored".to_owned())),

@@ -25,12 +25,15 @@ pub(crate) struct Folders {
     pub(crate) events: PathBuf,
     pub(crate) dead: PathBuf,
     pub(crate) state: PathBuf,
+    pub(crate) values: PathBuf,
+    pub(crate) history: PathBuf,
 }
 
 impl Folders {
     pub(crate) fn of(root: &Path) -> Self {
-        let [events, dead, state] = ["events", "dead", "state.log"].map(|name| root.join(name));
-        Self { events, dead, state }
+        let names = ["events", "dead", "state.log", "values.log", "history"];
+        let [events, dead, state, values, history] = names.map(|name| root.join(name));
+        Self { events, dead, state, values, history }
     }
 }
 

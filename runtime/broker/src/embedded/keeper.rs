@@ -73,7 +73,7 @@ fn look_ahead(stream: &Stream) {
 fn round(stream: &Stream, sync_is_due: bool) -> Result<(), Fault> {
     stream.save()?;
     if sync_is_due {
-        stream.state.sync()?;
+        stream.sync()?;
         look_ahead(stream);
         stream.queue.nudge();
         stream.dead.queue.nudge();

@@ -13,7 +13,8 @@ use super::queue::Stored;
 use super::record;
 use super::stream::Stream;
 use super::wanted::Wanted;
-use crate::{DeadLetterFilter, DeadLetters, Error, Page, StoredDeadLetter};
+use crate::history::codec::Pack;
+use crate::{DeadLetterFilter, DeadLetters, Error, Fate, Page, StoredDeadLetter};
 
 /// Most bytes that one page looks through.
 const PAGE_BYTES_MAX: usize = 64 << 20;
@@ -57,13 +58,17 @@ impl DeadLetters for Embedded {
                     "channel {channel} is not configured, so nobody would take the replay; configure it, or delete the dead letter"
                 )));
             }
-            let event = record::event_again(&letter.event);
+            let mut event = record::event_again(&letter.event);
+            event.headers.replayed();
             let unit = stream.replay(&event, channel, sequence).map_err(|error| Error::Config(error.to_string()))?;
             match stream.queue.submit(unit).await {
                 // A duplicate: it was handed over before, and only the deletion is missing.
-                Stored::At(_) | Stored::Duplicate(_) => stream.dead.delete(sequence).await,
+                Stored::At(event) | Stored::Duplicate(event) => {
+                    tell(&stream, &letter, &Fate::Replayed { sequence: event });
+                    stream.dead.delete(sequence).await
+                }
                 Stored::Full(limit) => Err(Error::Unavailable(format!("the stream is full: {limit}"))),
-                Stored::Refused | Stored::Unknown => {
+                Stored::Refused | Stored::Conflict | Stored::Unknown => {
                     Err(Error::Unavailable("the store takes nothing any more; the replay can be repeated".to_owned()))
                 }
             }
@@ -75,8 +80,10 @@ impl DeadLetters for Embedded {
         async move {
             let (stream, sequence) = self.letter(id)?;
             let _turn = stream.dead.turn.lock().await;
-            find(&stream, sequence, id).await?;
-            stream.dead.delete(sequence).await
+            let letter = find(&stream, sequence, id).await?;
+            stream.dead.delete(sequence).await?;
+            tell(&stream, &letter, &Fate::Deleted);
+            Ok(())
         }
         .boxed()
     }
@@ -87,6 +94,14 @@ impl Embedded {
         let Position { stream, sequence } = position(id)?;
         Ok((self.stream(&stream).map_err(|_| missing(id))?, sequence))
     }
+}
+
+/// What a person did to a dead letter is a part of its event's history.
+fn tell(stream: &Stream, letter: &StoredDeadLetter, fate: &Fate) {
+    let mut pack = Pack::default();
+    let place = (letter.event.sequence, 0);
+    pack.add(&letter.letter.channel, place, &letter.letter.account(), fate);
+    stream.annals.add(&pack);
 }
 
 fn missing(id: &str) -> Error {

@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::frame::u64_at;
 use super::log::Evidence;
 use super::state::State;
+use super::values::PROMISED;
 
 /// One log's mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl Marks {
         mark.evidence.first = mark.evidence.first.max(to.evidence.first);
         mark.evidence.last = mark.evidence.last.max(to.evidence.last);
         self.state.put(self.key, &encode(*mark))
+    }
+
+    /// Says that `values.log` is durable up to a sequence; not synced.
+    pub(crate) fn promise_values(&self, mark: u64) -> Result<(), Fault> {
+        self.state.put(PROMISED, &mark.to_le_bytes())
     }
 
     /// Makes a floor durable.

@@ -5,17 +5,20 @@
 //! <path>/streams/<name>/state.log                     consumers, and how far the logs reach
 //! <path>/streams/<name>/events/<first sequence>.seg   4 to 64 MiB each; .idx beside the sealed ones
 //! <path>/streams/<name>/dead/                         the same, for dead letters
+//! <path>/streams/<name>/history/                      what became of deliveries
+//! <path>/streams/<name>/values.log                    the Channels' state, and how far in the log it reaches
 //!
 //! publish ---> queue ---> writer: one frame, one sync ---> answers ---> consumers (the newest frames in memory)
 //!                 ^                                                          |
 //!                 +---- emissions + settlement, one unit <---- Settler <---- Source::fill
 //! ```
 //!
-//! Emissions and the settlement that they belong to stand in one frame, which makes a settlement exactly once. Other settlements
-//! are kept lazily: a crash may cost a repeated call, never an event. The first failed write or sync ends the store
+//! Emissions, what changed in the Channel's state, and the settlement that they belong to stand in one frame, which makes all of it
+//! exactly once. Other settlements are kept lazily: a crash may cost a repeated call, never an event. The first failed write or sync ends the store
 //! ([`Health::Failed`](crate::Health)); nothing is retried on the same file. Deliberately absent: compression, compaction, an
 //! index by subject, and more than one process.
 
+mod annals;
 mod append;
 mod check;
 mod consumer;
@@ -27,6 +30,7 @@ mod feed;
 mod file;
 mod frame;
 mod ground;
+mod history;
 mod journal;
 mod keeper;
 mod letters;
@@ -39,14 +43,17 @@ mod queue;
 mod record;
 mod recover;
 mod roster;
+mod scan;
 mod scout;
 mod segment;
 mod spare;
 mod state;
 mod stream;
 mod switches;
+mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 mod vitals;
 mod wanted;
 mod writer;
@@ -54,10 +61,10 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use saf_event::{ChannelName, NewEvent, StreamName};
@@ -75,7 +82,7 @@ use self::stream::{Stream, receipt};
 use self::switches::Switches;
 use self::vitals::Vitals;
 use crate::{
-    Broker, ChannelPlan, DeadLetters, Durability, Error, Feed, Health, Journal, Note, Plan, Profile,
+    Broker, ChannelPlan, DeadLetters, Durability, Error, Feed, Health, History, Journal, Note, Plan, Profile,
     PublishError, Receipt, Refusal, Switch,
 };
 
@@ -83,8 +90,10 @@ use crate::{
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
 /// Most emissions of one settlement.
 pub const MAX_EMISSIONS: usize = 1000;
-/// What `FORMAT` says.
+/// What `FORMAT` says of a store in which no Channel has state, which versions before state read too.
 const FORMAT: &str = "saf store 1\n";
+/// What it says otherwise.
+const FORMAT_WITH_STATE: &str = "saf store 2\n";
 
 /// Sizes that tests make small.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +129,7 @@ pub struct Embedded {
     workshop: Mutex<Option<Workshop>>,
     keeper: Mutex<Option<Keeper>>,
     lock: Mutex<Option<Lock>>,
+    keeps_history: AtomicBool,
 }
 
 impl Embedded {
@@ -158,6 +168,7 @@ impl Embedded {
             workshop: Mutex::new(Some(workshop)),
             keeper: Mutex::new(Some(keeper)),
             lock: Mutex::new(Some(lock)),
+            keeps_history: AtomicBool::new(false),
         })
     }
 
@@ -202,12 +213,13 @@ fn opened(streams: &Streams) -> Vec<Arc<Stream>> {
 fn check_format(root: &Path) -> Result<(), Error> {
     let path = root.join("FORMAT");
     match fs::read_to_string(&path) {
-        Ok(text) if text == FORMAT => return Ok(()),
+        Ok(text) if [FORMAT, FORMAT_WITH_STATE].contains(&&*text) => return Ok(()),
         Ok(text) => {
             let (path, text) = (path.display(), text.trim());
             return Err(Error::Config(format!(
-                "{path} says {text:?}, and this version reads {:?}: use the version that wrote the store, or another broker.path",
-                FORMAT.trim()
+                "{path} says {text:?}, and this version reads {:?} and {:?}: use the version that wrote the store, or another broker.path",
+                FORMAT.trim(),
+                FORMAT_WITH_STATE.trim()
             )));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -219,9 +231,22 @@ fn check_format(root: &Path) -> Result<(), Error> {
             "{path} is missing beside a store; restore it, or use another broker.path"
         )));
     }
+    write_format(root, FORMAT)
+}
+
+/// From here on versions that know no state refuse the store.
+fn allow_state(root: &Path) -> Result<(), Error> {
+    let path = root.join("FORMAT");
+    if fs::read_to_string(&path).map_err(Fault::at(&path))? == FORMAT_WITH_STATE {
+        return Ok(());
+    }
+    write_format(root, FORMAT_WITH_STATE)
+}
+
+fn write_format(root: &Path, text: &str) -> Result<(), Error> {
+    let (path, making) = (root.join("FORMAT"), root.join("FORMAT.making"));
     let write = || {
-        let making = root.join("FORMAT.making");
-        fs::write(&making, FORMAT)?;
+        fs::write(&making, text)?;
         fs::File::open(&making)?.sync_all()?;
         fs::rename(&making, &path)?;
         file::sync_folder(root)
@@ -255,7 +280,7 @@ impl Broker for Embedded {
     ) -> BoxFuture<'a, Result<Receipt, PublishError>> {
         async move {
             let stream = self.target(stream)?;
-            let unit = stream.unit(&event, &mut BytesMut::new())?;
+            let unit = stream.unit(&event)?;
             let since = Instant::now();
             receipt(stream.queue.submit(unit).await, since)
         }
@@ -265,7 +290,7 @@ impl Broker for Embedded {
     fn publish_all<'a>(
         &'a self,
         stream: &'a StreamName,
-        events: Vec<NewEvent>,
+        events: &'a [NewEvent],
     ) -> BoxFuture<'a, Vec<Result<Receipt, PublishError>>> {
         async move {
             let since = Instant::now();
@@ -273,21 +298,14 @@ impl Broker for Embedded {
                 Ok(stream) => stream,
                 Err(refusal) => return events.iter().map(|_| Err(refusal.clone().into())).collect(),
             };
-            let mut room = BytesMut::with_capacity(events.iter().map(record::bytes_max).sum());
-            let mut units = Vec::with_capacity(events.len());
-            let mut results = Vec::with_capacity(events.len());
-            for event in events {
-                match stream.unit(&event, &mut room) {
-                    Ok(unit) => {
-                        units.push(unit);
-                        results.push(None);
-                    }
-                    Err(refusal) => results.push(Some(Err(refusal.into()))),
-                }
-            }
-            let stored = stream.queue.submit_all(units).await;
+            let (row, refused) = stream.row(events);
+            let stored = stream.queue.submit_row(row).await;
             let mut stored = stored.into_iter().map(|stored| receipt(stored, since));
-            results.into_iter().filter_map(|refused| refused.or_else(|| stored.next())).collect()
+            let result = |refused: Option<Refusal>| match refused {
+                Some(refusal) => Some(Err(refusal.into())),
+                None => stored.next(),
+            };
+            refused.into_iter().filter_map(result).collect()
         }
         .boxed()
     }
@@ -302,6 +320,10 @@ impl Broker for Embedded {
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         Some(self)
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        self.keeps_history.load(Ordering::Relaxed).then_some(self as &dyn History)
     }
 
     fn switches(&self) -> watch::Receiver<BTreeMap<ChannelName, Switch>> {

@@ -1,14 +1,15 @@
 //! Making streams and consumers ready: what the configuration says meets what is on disk.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use saf_event::ChannelName;
 
-use super::Embedded;
 use super::consumer::{CONSUMERS, Consumer, Settings};
 use super::stream::{Shared, Stream};
-use crate::{ChannelPlan, Error, Note, Plan, Start, StreamPlan};
+use super::{Embedded, allow_state};
+use crate::{ChannelPlan, Error, HistoryConfig, Note, Plan, Start, StreamPlan};
 
 /// In `state.log`, before a Channel's name: what its consumer was made from.
 const DEFINITIONS: &str = "d/";
@@ -18,6 +19,9 @@ const DEFINITIONS: &str = "d/";
 struct Definition {
     start: String,
     subjects: Vec<String>,
+    /// The first sequence that it could get; unknown for consumers of older versions.
+    #[serde(default)]
+    began: Option<u64>,
 }
 
 impl Embedded {
@@ -26,8 +30,9 @@ impl Embedded {
             return Err(over);
         }
         let mut notes = Vec::new();
+        self.keep_history(&plan.history);
         for stream in &plan.streams {
-            notes.extend(self.ready_stream(stream)?);
+            notes.extend(self.ready_stream(stream, &plan.history)?);
         }
         for channel in &plan.channels {
             notes.extend(self.ready_channel(channel)?);
@@ -35,14 +40,21 @@ impl Embedded {
         for stream in self.streams() {
             notes.extend(retire_others(&stream, plan));
             // Consumers that were made are durable before anything is handed out.
-            stream.state.sync()?;
+            stream.sync()?;
             stream.roster.complete();
             stream.queue.nudge();
         }
         Ok(notes)
     }
 
-    fn ready_stream(&self, plan: &StreamPlan) -> Result<Option<Note>, Error> {
+    fn keep_history(&self, config: &HistoryConfig) {
+        self.keeps_history.store(config.enabled, Ordering::Relaxed);
+        for stream in self.streams() {
+            stream.annals.configure(config);
+        }
+    }
+
+    fn ready_stream(&self, plan: &StreamPlan, history: &HistoryConfig) -> Result<Option<Note>, Error> {
         let name = &plan.name;
         if let Ok(stream) = self.stream(name) {
             let changed = stream.configure(&plan.config);
@@ -54,7 +66,8 @@ impl Embedded {
         let Some(workshop) = &*workshop else {
             return Err(Error::Unavailable("the store is closed".to_owned()));
         };
-        let shared = Shared { disk: &self.disk, workshop, vitals: &self.vitals, tuning: self.tuning };
+        let shared =
+            Shared { disk: &self.disk, workshop, vitals: &self.vitals, tuning: self.tuning, history };
         let stream = Stream::open(name, &folder, &plan.config, &shared)?;
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         streams.insert(name.clone(), Arc::new(stream));
@@ -62,13 +75,24 @@ impl Embedded {
     }
 
     fn ready_channel(&self, plan: &ChannelPlan) -> Result<Vec<Note>, Error> {
+        let notes = self.ready_consumer(plan)?;
+        if plan.state.is_some() {
+            // First of all: an older version must not read frames that have state in them.
+            allow_state(&self.root)?;
+            self.stream(&plan.stream)?.keep_values(&plan.channel)?;
+        }
+        Ok(notes)
+    }
+
+    fn ready_consumer(&self, plan: &ChannelPlan) -> Result<Vec<Note>, Error> {
         let (stream, name) = (self.stream(&plan.stream)?, &plan.channel);
         let wanted = Definition {
             start: start_text(plan.start),
             subjects: plan.subjects.iter().map(ToString::to_string).collect(),
+            began: None,
         };
         let Some(consumer) = stream.roster.find(name) else {
-            create(&stream, plan, &wanted)?;
+            create(&stream, plan, wanted)?;
             return Ok(vec![Note::Done(format!(
                 "channel {name}: consumer created in stream {}",
                 stream.name
@@ -78,6 +102,7 @@ impl Embedded {
         let key = format!("{DEFINITIONS}{name}");
         let known = stream.state.get(&key).and_then(|json| serde_json::from_slice::<Definition>(&json).ok());
         if let Some(mut known) = known {
+            consumer.began.store(known.began.unwrap_or(0), Ordering::Relaxed);
             if known.start != wanted.start {
                 notes.push(Note::Differs(format!(
                     "channel {name}: start is {:?}, but its consumer was created with {:?}, and start is read only then",
@@ -100,7 +125,7 @@ impl Embedded {
     }
 }
 
-fn create(stream: &Stream, plan: &ChannelPlan, definition: &Definition) -> Result<(), Error> {
+fn create(stream: &Stream, plan: &ChannelPlan, definition: Definition) -> Result<(), Error> {
     let (log, name) = (&stream.log, &plan.channel);
     let cursor = match plan.start {
         Start::All => log.first(),
@@ -109,8 +134,10 @@ fn create(stream: &Stream, plan: &ChannelPlan, definition: &Definition) -> Resul
         Start::Sequence(sequence) => sequence.max(log.first()),
     };
     let consumer = Consumer::begin(name.clone(), cursor);
+    consumer.began.store(cursor, Ordering::Relaxed);
+    let definition = Definition { began: Some(cursor), ..definition };
     consumer.configure(Some(Settings::of(plan)), log.dispatched(), || {});
-    put_definition(stream, name, definition)?;
+    put_definition(stream, name, &definition)?;
     consumer.save(&stream.state, log.dispatched())?;
     stream.roster.add(Arc::new(consumer));
     Ok(())

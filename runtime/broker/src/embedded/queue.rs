@@ -31,6 +31,15 @@ pub(crate) struct Unit {
     pub(crate) key: Option<Key>,
 }
 
+/// Events of a batch, encoded one after another and stored each for itself.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// With their length prefixes.
+    pub(crate) bytes: Bytes,
+    /// Where each one ends in `bytes`, and what makes it a duplicate.
+    pub(crate) events: Vec<(usize, Option<Key>)>,
+}
+
 /// A delivery's emissions and its settlement, which are stored together.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -40,6 +49,10 @@ pub(crate) struct Settled {
     pub(crate) bytes: Bytes,
     /// All records but the settlement.
     pub(crate) events: u32,
+    /// The record of the state's changes, a part of `bytes`; empty when there are none.
+    pub(crate) changes: Bytes,
+    /// The entry of the history, a part of `bytes`; empty when there is none.
+    pub(crate) entry: Bytes,
 }
 
 /// What became of a unit.
@@ -49,6 +62,8 @@ pub(crate) enum Stored {
     At(u64),
     /// Its key is that of an event with this sequence, which is durable. 0 when a settlement had been stored before.
     Duplicate(u64),
+    /// A key of the state is not as it was read; not stored.
+    Conflict,
     /// No room; not stored.
     Full(String),
     /// The writer takes nothing any more; not stored.
@@ -61,6 +76,7 @@ pub(crate) enum Stored {
 pub(crate) enum Item {
     One(Unit, oneshot::Sender<Stored>),
     Many(Vec<Unit>, oneshot::Sender<Vec<Stored>>),
+    Row(Row, oneshot::Sender<Vec<Stored>>),
     /// What one consumer's Channel handled.
     Settle(Arc<Consumer>, Vec<Settled>, oneshot::Sender<Vec<Stored>>),
 }
@@ -72,6 +88,7 @@ impl Item {
         let bytes: usize = match self {
             Self::One(unit, _) => cost(&unit.bytes),
             Self::Many(units, _) => units.iter().map(|unit| cost(&unit.bytes)).sum(),
+            Self::Row(row, _) => row.bytes.len() + row.events.len() * UNIT_OVERHEAD_BYTES,
             Self::Settle(_, settled, _) => settled.iter().map(|settled| cost(&settled.bytes)).sum(),
         };
         // One that is larger than the whole queue goes alone.
@@ -137,6 +154,16 @@ impl Queue {
         let count = units.len();
         let (answer, answered) = oneshot::channel();
         match self.push(Item::Many(units, answer)).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| vec![Stored::Unknown; count]),
+            Err(Closed) => vec![Stored::Refused; count],
+        }
+    }
+
+    /// Stores the events of a batch, in order; one answer for each.
+    pub(crate) async fn submit_row(&self, row: Row) -> Vec<Stored> {
+        let count = row.events.len();
+        let (answer, answered) = oneshot::channel();
+        match self.push(Item::Row(row, answer)).await {
             Ok(()) => answered.await.unwrap_or_else(|_| vec![Stored::Unknown; count]),
             Err(Closed) => vec![Stored::Refused; count],
         }

@@ -4,14 +4,16 @@
 //! ```text
 //! event   = 1, flags, id length (2), subject length (1), channel length (1), content type length (2), source length (2), headers (2),
 //!           subject, channel, id, content type, source, [dead letter (8) when there is a channel], [lineage], headers, data
-//! settled = 2, channel length (1), sequence (8), channel
+//! settled = 2, channel length (1), sequence (8), channel, [entry of the history, which older versions pass over]
 //! letter  = 3, channel length (1), event's sequence (8), event's time (8), details length (4), channel, details (JSON), event record
 //! deleted = 4, sequence (8)
+//! state   = 5, see `record::state`
 //! ```
 //!
 //! An event with a channel is addressed: a replay, for this Channel only.
 
 pub(crate) mod letter;
+pub(crate) mod state;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -26,6 +28,7 @@ const EVENT: u8 = 1;
 const SETTLED: u8 = 2;
 const LETTER: u8 = 3;
 const DELETED: u8 = 4;
+const STATE: u8 = 5;
 
 const EVENT_FIXED_BYTES: usize = 12;
 /// Two places, and how many hops.
@@ -38,7 +41,7 @@ const HAS_LINEAGE: u8 = 1 << 3;
 
 /// Whether a record takes a sequence.
 pub(crate) fn has_sequence(record: &[u8]) -> bool {
-    matches!(record.first(), Some(&(EVENT | LETTER | DELETED)))
+    matches!(record.first(), Some(&(EVENT | LETTER | DELETED | STATE)))
 }
 
 /// To whom a replayed event goes, and the dead letter it was.
@@ -135,13 +138,21 @@ fn end(out: &mut [u8], start: usize) {
     out[start..start + RECORD_HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends the settlement of a Channel's delivery.
-pub(crate) fn encode_settled(channel: &ChannelName, sequence: u64, out: &mut BytesMut) {
+/// Appends the settlement of a Channel's delivery, with what `entry` writes of it; returns where that begins.
+pub(crate) fn encode_settled(
+    channel: &ChannelName,
+    sequence: u64,
+    out: &mut BytesMut,
+    entry: impl FnOnce(&mut BytesMut),
+) -> usize {
     let start = begin(out, SETTLED);
     out.put_u8(channel.as_str().len() as u8);
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(channel.as_str().as_bytes());
+    let begun = out.len();
+    entry(out);
     end(out, start);
+    begun
 }
 
 /// Appends the deletion of a dead letter.
@@ -168,9 +179,10 @@ pub(crate) fn event_again(event: &Event) -> NewEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
     Event(EventRecord<'a>),
-    Settled { channel: &'a str, sequence: u64 },
+    Settled { channel: &'a str, sequence: u64, entry: &'a [u8] },
     Letter(letter::LetterRecord<'a>),
     Deleted { sequence: u64 },
+    State(state::StateRecord<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -183,10 +195,12 @@ impl<'a> Record<'a> {
                 Some(Self::Settled {
                     sequence: u64_at(bytes, 2)?,
                     channel: text(bytes.get(10..10 + length)?)?,
+                    entry: bytes.get(10 + length..)?,
                 })
             }
             LETTER => letter::LetterRecord::parse(bytes).map(Self::Letter),
             DELETED => Some(Self::Deleted { sequence: u64_at(bytes, 1)? }),
+            STATE => state::StateRecord::parse(bytes).map(Self::State),
             _ => None,
         }
     }
@@ -381,7 +395,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(kind in 0u8..6, mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
+        fn garbage_never_panics(kind in 0u8..7, mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
             bytes[0] = kind;
             let bytes = Bytes::from(bytes);
             if let Some(Record::Event(record)) = Record::parse(&bytes) {
@@ -395,8 +409,13 @@ pub(super) mod tests {
     #[test]
     fn settlements_and_deletions_read_as_they_were_written() {
         let mut out = BytesMut::new();
-        encode_settled(&ChannelName::parse("printer").expect("valid"), 12, &mut out);
-        assert_eq!(Record::parse(&out[4..]), Some(Record::Settled { channel: "printer", sequence: 12 }));
+        let printer = ChannelName::parse("printer").expect("valid");
+        for entry in [&b""[..], b"an entry"] {
+            out.clear();
+            encode_settled(&printer, 12, &mut out, |out| out.extend_from_slice(entry));
+            let read = Record::Settled { channel: "printer", sequence: 12, entry };
+            assert_eq!(Record::parse(&out[4..]), Some(read));
+        }
         out.clear();
         encode_deleted(9, &mut out);
         assert_eq!(Record::parse(&out[4..]), Some(Record::Deleted { sequence: 9 }));

@@ -1,5 +1,6 @@
-//! Who reads a stream, and how the writer tells them: a cache from subject to readers, so that an event costs one lookup however
-//! many Channels there are, and a Channel is woken once a group and only for what it wants.
+//! Who reads a stream, and how they are told: a cache from subject to readers, so that an event costs one lookup however many
+//! Channels there are, and a Channel is woken once a group and only for what it wants. The writer has a router for what it stored,
+//! and the scan one for what it reads.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use saf_event::ChannelName;
 
-use super::consumer::{Consumer, Hit, Settings};
+use super::consumer::{Consumer, Hit, Piece, Seat, Settings};
 use super::frame::Frame;
 use super::record::EventRecord;
 use super::segment::event_records;
@@ -60,12 +61,12 @@ impl Roster {
     }
 }
 
-/// The writer's side.
+/// Tells consumers what is for them.
 pub(crate) struct Router {
     roster: Arc<Roster>,
     version: u64,
     consumers: Vec<(Arc<Consumer>, Settings)>,
-    routes: HashMap<Box<[u8]>, Box<[usize]>>,
+    routes: HashMap<Box<[u8]>, Arc<[usize]>>,
     hits: Vec<Vec<Hit>>,
 }
 
@@ -80,23 +81,48 @@ impl Router {
         if self.consumers.is_empty() {
             return;
         }
-        for (sequence, range, record) in event_records(frame, 0) {
+        self.route(frame, 0);
+        for (hits, (consumer, _)) in self.hits.iter_mut().zip(&self.consumers) {
+            if !hits.is_empty() {
+                consumer.dispatch(hits);
+                hits.clear();
+            }
+        }
+    }
+
+    /// Gives what a scan read, from a sequence on, to the consumers that it concerns; one of them drives.
+    pub(crate) fn share(&mut self, frames: &[Frame], from: u64, driver: &Arc<Consumer>) {
+        let Some(last) = frames.last() else { return };
+        self.refresh();
+        let piece = Piece { frames, from, to: last.head.next() };
+        for frame in frames {
+            self.route(frame, from);
+        }
+        let is_current = || self.roster.version.load(Ordering::SeqCst) == self.version;
+        for (hits, (consumer, _)) in self.hits.iter_mut().zip(&self.consumers) {
+            let seat = if Arc::ptr_eq(consumer, driver) { Seat::Driver } else { Seat::Rider };
+            consumer.ride(piece, hits, seat, is_current);
+            hits.clear();
+        }
+    }
+
+    /// Notes for each consumer what of a frame it wants.
+    fn route(&mut self, frame: &Frame, from: u64) {
+        // Neighbours often share their subject.
+        let mut before: Option<(&[u8], Arc<[usize]>)> = None;
+        for (sequence, range, record) in event_records(frame, from) {
             let hit = Hit { sequence, start: range.start as u32, end: range.end as u32 };
             if !record.channel().is_empty() {
                 self.addressed(&record, hit);
                 continue;
             }
-            if !self.routes.contains_key(record.subject()) {
-                self.learn(&record);
-            }
-            for n in self.routes.get(record.subject()).into_iter().flatten() {
+            let subject = record.subject();
+            let (_, readers) = match &mut before {
+                Some(before) if before.0 == subject => before,
+                before => before.insert((subject, self.readers(&record))),
+            };
+            for n in readers.iter() {
                 self.hits[*n].push(hit);
-            }
-        }
-        for (hits, (consumer, _)) in self.hits.iter_mut().zip(&self.consumers) {
-            if !hits.is_empty() {
-                consumer.dispatch(hits);
-                hits.clear();
             }
         }
     }
@@ -108,12 +134,17 @@ impl Router {
         }
     }
 
-    fn learn(&mut self, record: &EventRecord<'_>) {
+    fn readers(&mut self, record: &EventRecord<'_>) -> Arc<[usize]> {
+        if let Some(readers) = self.routes.get(record.subject()) {
+            return readers.clone();
+        }
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }
         let readers = self.consumers.iter().enumerate().filter(|(_, (_, s))| s.wanted.event(record));
-        self.routes.insert(record.subject().into(), readers.map(|(n, _)| n).collect());
+        let readers: Arc<[usize]> = readers.map(|(n, _)| n).collect();
+        self.routes.insert(record.subject().into(), readers.clone());
+        readers
     }
 
     fn refresh(&mut self) {

@@ -46,9 +46,13 @@ impl Index {
         if self.places.last().is_none_or(|last| offset - last.offset >= STRIDE_BYTES) {
             self.places.push(Place { sequence: frame.head.first, time: frame.head.time, offset });
         }
+        let mut noted: &[u8] = &[];
         for range in frame.records_from(FRAME_HEAD_BYTES) {
-            if let Some(Record::Event(event)) = Record::parse(&frame.bytes[range]) {
+            let Some(Record::Event(event)) = Record::parse(&frame.bytes[range]) else { continue };
+            // Neighbours often share their subject.
+            if event.subject() != noted || !event.channel().is_empty() {
                 self.subjects.note(&event);
+                noted = event.subject();
             }
         }
     }

@@ -130,7 +130,8 @@ impl State {
     }
 }
 
-fn encode(key: &str, value: &[u8], synced: u64, bytes: &mut Vec<u8>) {
+/// Appends an entry; `synced` is how many bytes of the file are known to be synced.
+pub(crate) fn encode(key: &str, value: &[u8], synced: u64, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 4]);

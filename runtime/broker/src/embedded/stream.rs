@@ -1,7 +1,7 @@
 //! One stream: its log, its consumers, its dead letters and its `state.log`, in a folder of its own; and how it comes back.
 //!
-//! Recovery: `state.log` gives the consumers as they were at a mark; settlements that stand in frames behind the mark are
-//! applied again (which changes nothing when they are in the snapshot already); then the dedupe window is scanned.
+//! Recovery: `state.log` gives the consumers as they were at a mark, `values.log` the Channels' state at another; what stands in frames
+//! behind the marks is applied again (which changes nothing when it is in the snapshot already); then the dedupe window is scanned.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,26 +12,33 @@ use std::time::Instant;
 use bytes::BytesMut;
 use saf_event::{ChannelName, NewEvent, StreamName};
 
+use super::annals::Annals;
 use super::append::Appender;
 use super::dead::{self, Dead};
-use super::dedupe::{Dedupe, KeyMaker};
+use super::dedupe::{Dedupe, Key, KeyMaker};
 use super::dispatch::Dispatcher;
 use super::fault::Fault;
 use super::file::Disk;
+use super::frame::u64_at;
 use super::ground::{self, Folders, Ground};
 use super::limits::{dead_limits, events_limits, unit_bytes_max};
 use super::log::{Depth, Evidence, Log};
 use super::marks::{Mark, Marks};
-use super::queue::{Queue, Stored, Unit};
+use super::queue::{Queue, Row, Stored, Unit};
 use super::record;
-use super::recover::{recover, replay_key, restore};
+use super::recover::{Recovery, recover, replay_key, restore};
 use super::roster::{Roster, Router};
+use super::scan::Scan;
 use super::spare::Workshop;
 use super::state::State;
+use super::values::{PROMISED, Values};
 use super::vitals::Vitals;
 use super::writer::{Configured, Writer};
 use super::{MAX_EVENT_BYTES, Tuning};
-use crate::{PublishError, Receipt, Refusal, StreamConfig};
+use crate::{HistoryConfig, PublishError, Receipt, Refusal, StreamConfig};
+
+/// In `state.log`: what the history says up to here is in the consumers' snapshots.
+const TOLD: &str = "log/history";
 
 /// What a store's streams share.
 pub(crate) struct Shared<'a> {
@@ -39,6 +46,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) workshop: &'a Workshop,
     pub(crate) vitals: &'a Vitals,
     pub(crate) tuning: Tuning,
+    pub(crate) history: &'a HistoryConfig,
 }
 
 /// See the file's head.
@@ -49,6 +57,11 @@ pub(crate) struct Stream {
     pub(crate) dead: Dead,
     pub(crate) roster: Arc<Roster>,
     pub(crate) state: Arc<State>,
+    pub(crate) values: Arc<Values>,
+    pub(crate) annals: Arc<Annals>,
+    /// The newest entry of the history at the last save: what it says is in the consumers' snapshots by the next one.
+    told: AtomicU64,
+    saved_told: AtomicU64,
     pub(crate) vitals: Vitals,
     keys: KeyMaker,
     marks: Arc<Marks>,
@@ -57,6 +70,8 @@ pub(crate) struct Stream {
     config: Mutex<StreamConfig>,
     tuning: Tuning,
     unit_bytes_max: AtomicUsize,
+    /// For who is behind.
+    pub(crate) scan: tokio::sync::Mutex<Scan>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -68,19 +83,33 @@ impl Stream {
         config: &StreamConfig,
         shared: &Shared<'_>,
     ) -> Result<Self, Fault> {
-        let Shared { disk, workshop, vitals, tuning } = shared;
+        let Shared { disk, workshop, vitals, tuning, history } = shared;
         let folders = Folders::of(folder);
         let Ground { state, marks, dead_marks, stopped } = Ground::open(folder, &folders, disk)?;
         let mark = marks.get();
         let log = Arc::new(Log::open(&folders.events, mark.evidence, Depth::Newest)?);
         let roster = Arc::new(restore(&state, log.last(), stopped)?);
+        let promised = state.get(PROMISED).and_then(|bytes| u64_at(&bytes, 0));
+        let values = Arc::new(Values::open(&folders.values, promised, (*disk).clone())?);
+        let told = state.get(TOLD).and_then(|bytes| u64_at(&bytes, 0));
+        let (annals, behind) = Annals::open(&folders.history, history, told)?;
+        let annals = Arc::new(annals);
         // From here on a crash is one: nothing may be handed out before this is on disk.
         ground::begin(&state)?;
 
         let configured = events_limits(config, *tuning);
         let keys = KeyMaker::default();
         let mut dedupe = Dedupe::new(configured.window_millis, tuning.keys_max);
-        let replayed = recover(&log, mark, &roster, &keys, &mut dedupe, configured.window_millis)?;
+        let recovery = Recovery {
+            log: &log,
+            mark,
+            roster: &roster,
+            values: &values,
+            keys: &keys,
+            annals: &annals,
+            behind: &behind,
+        };
+        let replayed = recover(&recovery, &mut dedupe, configured.window_millis)?;
         let (dead, dead_writer) = Dead::open(dead::Opening {
             folder: &folders.dead,
             marks: dead_marks,
@@ -95,11 +124,14 @@ impl Stream {
         let (queue, marks, applied) =
             (Arc::new(Queue::new()), Arc::new(marks), Arc::new(AtomicU64::new(log.last())));
         let pending = Arc::new(Mutex::new(None));
+        let scan = tokio::sync::Mutex::new(Scan::new(Router::new(roster.clone())));
         let dispatcher = Dispatcher {
             log: log.clone(),
             roster: roster.clone(),
             router: Router::new(roster.clone()),
             marks: marks.clone(),
+            values: values.clone(),
+            annals: annals.clone(),
             applied: applied.clone(),
             configured: pending.clone(),
             vitals: (*vitals).clone(),
@@ -116,6 +148,10 @@ impl Stream {
             dead,
             roster,
             state,
+            values,
+            told: AtomicU64::new(annals.last()),
+            saved_told: AtomicU64::new(u64::MAX),
+            annals,
             vitals: (*vitals).clone(),
             keys,
             marks,
@@ -124,6 +160,7 @@ impl Stream {
             config: Mutex::new(config.clone()),
             tuning: *tuning,
             unit_bytes_max: AtomicUsize::new(unit_bytes_max(configured.limits)),
+            scan,
             threads: Mutex::new(threads),
         };
         // The spares are made by then.
@@ -152,20 +189,46 @@ impl Stream {
         self.unit_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Encodes an event that somebody publishes. `room` is shared by a batch.
-    pub(crate) fn unit(&self, event: &NewEvent, room: &mut BytesMut) -> Result<Unit, Refusal> {
+    /// Encodes an event that somebody publishes.
+    pub(crate) fn unit(&self, event: &NewEvent) -> Result<Unit, Refusal> {
+        let mut bytes = BytesMut::new();
+        let key = self.encode(event, &mut bytes)?;
+        Ok(Unit { bytes: bytes.freeze(), records: 1, events: 1, key })
+    }
+
+    /// Encodes the events of a batch that can be stored; what cannot be is said in its place.
+    pub(crate) fn row(&self, events: &[NewEvent]) -> (Row, Vec<Option<Refusal>>) {
+        let mut bytes = BytesMut::with_capacity(events.iter().map(record::bytes_max).sum());
+        let mut taken = Vec::with_capacity(events.len());
+        let encoded = events.iter().map(|event| {
+            let start = bytes.len();
+            match self.encode(event, &mut bytes) {
+                Ok(key) => {
+                    taken.push((bytes.len(), key));
+                    None
+                }
+                Err(refusal) => {
+                    bytes.truncate(start);
+                    Some(refusal)
+                }
+            }
+        });
+        let refused = encoded.collect();
+        (Row { bytes: bytes.freeze(), events: taken }, refused)
+    }
+
+    /// Appends an event's record; returns what makes it a duplicate.
+    fn encode(&self, event: &NewEvent, out: &mut BytesMut) -> Result<Option<Key>, Refusal> {
         if event.size() > MAX_EVENT_BYTES {
             return Err(Refusal::TooLarge { size: event.size(), limit: MAX_EVENT_BYTES });
         }
-        room.clear();
-        record::encode_event(event, None, room)?;
+        record::encode_event(event, None, out)?;
         let (subject, id) = (event.subject.as_str().as_bytes(), event.id.as_str().as_bytes());
-        let key = match &event.dedupe {
+        Ok(match &event.dedupe {
             saf_event::Dedupe::SubjectAndId => Some(self.keys.key(&[subject, id])),
             saf_event::Dedupe::Source(source) => Some(self.keys.key(&[subject, source.as_bytes(), id])),
             saf_event::Dedupe::Settlement => None,
-        };
-        Ok(Unit { bytes: room.split().freeze(), records: 1, events: 1, key })
+        })
     }
 
     /// Encodes a replay: an event for one Channel, once for each dead letter.
@@ -184,12 +247,40 @@ impl Stream {
     pub(crate) fn save(&self) -> Result<(), Fault> {
         // Before the snapshots: what is applied meanwhile is applied once more after a crash, and changes nothing.
         let applied = self.applied.load(Ordering::SeqCst);
+        let told = self.told.swap(self.annals.last(), Ordering::SeqCst);
         for consumer in self.roster.all().iter() {
             consumer.save_changes(&self.state, self.log.dispatched())?;
         }
-        let evidence = Evidence { first: self.log.first(), last: self.log.last() };
+        self.values.save(applied)?;
+        // On opening, what lies below the floor is removed: no frame whose changes are not durable elsewhere.
+        let first = self.values.needs_from().map_or(self.log.first(), |needed| needed.min(self.log.first()));
+        let evidence = Evidence { first, last: self.log.last() };
         self.marks.advance(Mark { applied, evidence })?;
+        if self.saved_told.swap(told, Ordering::SeqCst) != told {
+            self.state.put(TOLD, &told.to_le_bytes())?;
+        }
         self.dead.save()
+    }
+
+    /// Makes what was saved durable. Blocks.
+    pub(crate) fn sync(&self) -> Result<(), Fault> {
+        if let Some(mark) = self.values.sync()? {
+            self.marks.promise_values(mark)?;
+        }
+        // Before the snapshots, so that what they know as settled is told of.
+        if let Err(error) = self.annals.sync() {
+            tracing::warn!(%error, stream = %self.name, "history could not be made durable");
+        }
+        self.state.sync()
+    }
+
+    /// Gives a Channel its state.
+    pub(crate) fn keep_values(&self, channel: &ChannelName) -> Result<(), Fault> {
+        self.values.create(self.applied.load(Ordering::SeqCst))?;
+        if let Some(consumer) = self.roster.find(channel) {
+            consumer.table.get_or_init(|| self.values.table(channel));
+        }
+        Ok(())
     }
 
     /// Ends the writers after what is queued, and leaves the marker of a clean stop unless something failed. Blocks.
@@ -199,7 +290,7 @@ impl Stream {
             return Ok(());
         }
         self.save()?;
-        self.state.sync()?;
+        self.sync()?;
         ground::end(&self.state)
     }
 
@@ -247,7 +338,8 @@ pub(crate) fn receipt(stored: Stored, since: Instant) -> Result<Receipt, Publish
         Stored::At(sequence) => Ok(Receipt { sequence, duplicate: false }),
         Stored::Duplicate(sequence) => Ok(Receipt { sequence, duplicate: true }),
         Stored::Full(limit) => Err(PublishError::Full { limit }),
-        Stored::Refused => Err(PublishError::Unavailable { retry_after: RETRY_AFTER }),
+        // A publisher changes nobody's state.
+        Stored::Refused | Stored::Conflict => Err(PublishError::Unavailable { retry_after: RETRY_AFTER }),
         Stored::Unknown => Err(PublishError::Unknown { waited: since.elapsed() }),
     }
 }

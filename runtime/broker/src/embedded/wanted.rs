@@ -99,31 +99,6 @@ impl Wanted {
     }
 }
 
-/// Remembers the last answer of a [`Wanted`]: neighbours in a stream often share their subject.
-#[derive(Debug, Default)]
-pub(crate) struct Memo {
-    subject: Vec<u8>,
-    wanted: Option<bool>,
-}
-
-impl Memo {
-    pub(crate) fn event(&mut self, wanted: &Wanted, record: &EventRecord<'_>) -> bool {
-        if !record.channel().is_empty() {
-            return wanted.event(record);
-        }
-        if let Some(answer) = self.wanted
-            && self.subject == record.subject()
-        {
-            return answer;
-        }
-        let answer = wanted.event(record);
-        self.subject.clear();
-        self.subject.extend_from_slice(record.subject());
-        self.wanted = Some(answer);
-        answer
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,15 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::append::{Appender, Full, Hold, Limits};
 use super::consumer::Consumer;
-use super::dedupe::Dedupe;
+use super::dedupe::{Dedupe, Key};
 use super::fault::Fault;
 use super::frame::{Builder, FRAME_HEAD_BYTES, Frame};
-use super::queue::{Item, Queue, Settled, Stored, Unit, Work};
+use super::queue::{Item, Queue, Row, Settled, Stored, Unit, Work};
+use super::record::state::StateRecord;
 use super::vitals::Vitals;
+use crate::history::codec::Pack;
 
 /// Most records of a group.
 const GROUP_RECORDS: u32 = 1024;
@@ -38,7 +41,7 @@ pub(crate) trait Follower: Send + 'static {
     fn hold(&self) -> Option<Hold>;
 
     /// A frame is durable; nobody has been told yet.
-    fn stored(&mut self, frame: &Frame, settled: &[Settles]);
+    fn stored(&mut self, frame: &Frame, settled: &[Settles], history: &Pack);
 
     /// Everybody has been told.
     fn told(&mut self, frame: &Frame);
@@ -70,6 +73,8 @@ struct Group {
     builder: Builder,
     answers: Vec<Answer>,
     settled: Vec<Settles>,
+    /// What is told of them.
+    history: Pack,
     blocks: usize,
     /// The time, once it was asked.
     now: OnceCell<u64>,
@@ -81,6 +86,8 @@ struct Group {
 pub(crate) struct Settles {
     pub(crate) consumer: Arc<Consumer>,
     pub(crate) sequences: Vec<u64>,
+    /// Records of what changed in its state.
+    pub(crate) changes: Vec<Bytes>,
 }
 
 /// Who is told what, once the frame is durable.
@@ -88,6 +95,20 @@ enum Answer {
     One(Stored, oneshot::Sender<Stored>),
     /// With how many of them were durable before this frame.
     Many(Vec<Stored>, usize, oneshot::Sender<Vec<Stored>>),
+}
+
+/// Records that are stored together, as the writer takes them in.
+struct Piece<'a> {
+    bytes: &'a [u8],
+    records: u32,
+    events: u32,
+    key: Option<Key>,
+}
+
+impl<'a> Piece<'a> {
+    fn of(unit: &'a Unit) -> Self {
+        Self { bytes: &unit.bytes, records: unit.records, events: unit.events, key: unit.key }
+    }
 }
 
 /// The units of an item that do not fit the frame wait in front of it.
@@ -150,7 +171,7 @@ impl<F: Follower> Writer<F> {
     fn admit(&mut self, item: Item) -> Result<(), Fault> {
         let blocks = item.blocks() as usize;
         match item {
-            Item::One(unit, answer) => match self.add(&unit, None) {
+            Item::One(unit, answer) => match self.add(&Piece::of(&unit), None) {
                 Ok(stored) => self.group.answers.push(Answer::One(stored, answer)),
                 Err(fault) => {
                     // It was not written yet: what failed is the frame before it.
@@ -160,7 +181,16 @@ impl<F: Follower> Writer<F> {
             },
             Item::Many(units, answer) => {
                 let count = units.len();
-                self.admit_all(count, units, answer, |writer, unit, open| writer.add(&unit, Some(open)))?;
+                self.admit_all(count, units, answer, |writer, unit, open| {
+                    writer.add(&Piece::of(&unit), Some(open))
+                })?;
+            }
+            Item::Row(Row { bytes, events }, answer) => {
+                let (count, mut start) = (events.len(), 0);
+                self.admit_all(count, events, answer, |writer, (end, key), open| {
+                    let bytes = &bytes[std::mem::replace(&mut start, end)..end];
+                    writer.add(&Piece { bytes, records: 1, events: 1, key }, Some(open))
+                })?;
             }
             Item::Settle(consumer, settled, answer) => {
                 let first = consumer.claim(settled.iter().map(|settled| settled.sequence));
@@ -198,17 +228,23 @@ impl<F: Follower> Writer<F> {
     }
 
     /// Takes a unit into the frame, after writing the frame when it does not fit.
-    fn add(&mut self, unit: &Unit, open: Option<&mut Open>) -> Result<Stored, Fault> {
-        // A duplicate is answered with its group, so never before the first one is durable.
-        if let Some(sequence) = unit.key.and_then(|key| self.dedupe.find(key)) {
+    fn add(&mut self, piece: &Piece<'_>, open: Option<&mut Open>) -> Result<Stored, Fault> {
+        let Some(key) = piece.key else { return self.push(piece.bytes, piece.records, piece.events, open) };
+        let now = *self.group.now.get_or_init(|| self.appender.now());
+        // It keeps this sequence when the frame is written before it.
+        if let Err(sequence) = self.dedupe.note(key, self.next_sequence(), now) {
+            // A duplicate is answered with its group, so never before the first one is durable.
             return Ok(Stored::Duplicate(sequence));
         }
-        let stored = self.push(&unit.bytes, unit.records, unit.events, open)?;
-        if let (Some(key), Stored::At(sequence)) = (unit.key, &stored) {
-            let now = *self.group.now.get_or_init(|| self.appender.now());
-            self.dedupe.insert(key, *sequence, now);
+        let stored = self.push(piece.bytes, piece.records, piece.events, open)?;
+        if !matches!(stored, Stored::At(_)) {
+            self.dedupe.forget_newest();
         }
         Ok(stored)
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.appender.log.last() + 1 + u64::from(self.group.builder.events())
     }
 
     /// Takes a settlement that is the first of its event into the frame.
@@ -218,10 +254,19 @@ impl<F: Follower> Writer<F> {
         settled: Settled,
         open: &mut Open,
     ) -> Result<Stored, Fault> {
-        let Settled { sequence, bytes, events } = settled;
-        let stored = self.push(&bytes, events + 1, events, Some(open))?;
+        let Settled { sequence, bytes, events, changes, entry } = settled;
+        let stored = if fits(consumer, &changes) {
+            self.push(&bytes, events + 1, events, Some(open))?
+        } else {
+            Stored::Conflict
+        };
         match stored {
-            Stored::At(_) => self.group.settles(consumer, sequence),
+            Stored::At(first) => {
+                self.group.settles(consumer, sequence, changes);
+                if !entry.is_empty() {
+                    self.group.history.add_encoded(&entry, first);
+                }
+            }
             _ => consumer.disclaim(sequence),
         }
         Ok(stored)
@@ -246,7 +291,7 @@ impl<F: Follower> Writer<F> {
         if let Err(Full(limit)) = self.make_room(bytes.len(), events)? {
             return Ok(Stored::Full(limit));
         }
-        let sequence = self.appender.log.last() + 1 + u64::from(self.group.builder.events());
+        let sequence = self.next_sequence();
         self.group.builder.push(bytes, records, events);
         Ok(Stored::At(sequence))
     }
@@ -275,7 +320,12 @@ impl<F: Follower> Writer<F> {
         let Self { appender, follower, group, .. } = self;
         let was_known = group.hold.get().is_some();
         let known = || group.hold.get_or_init(|| follower.hold()).clone();
-        let room = appender.make_room(bytes, events, &known)?;
+        // The disk was asked for this group when its first unit came.
+        let room = if group.builder.is_empty() {
+            appender.make_room(bytes, events, &known)?
+        } else {
+            appender.trim(bytes, events, &known)?
+        };
         if room.is_ok() || !was_known {
             return Ok(room);
         }
@@ -323,7 +373,7 @@ impl<F: Follower> Writer<F> {
             let now = self.appender.now();
             let frame = self.appender.append(&mut self.group.builder, now)?;
             self.dedupe.expire(now);
-            self.follower.stored(&frame, &self.group.settled);
+            self.follower.stored(&frame, &self.group.settled, &self.group.history);
             Some(frame)
         };
         self.group.answer();
@@ -336,15 +386,26 @@ impl<F: Follower> Writer<F> {
 }
 
 impl Group {
-    fn settles(&mut self, consumer: &Arc<Consumer>, sequence: u64) {
+    fn settles(&mut self, consumer: &Arc<Consumer>, sequence: u64, changes: Bytes) {
         match self.settled.last_mut().filter(|last| Arc::ptr_eq(&last.consumer, consumer)) {
             Some(last) => last.sequences.push(sequence),
-            None => self.settled.push(Settles { consumer: consumer.clone(), sequences: vec![sequence] }),
+            None => self.settled.push(Settles {
+                consumer: consumer.clone(),
+                sequences: vec![sequence],
+                changes: Vec::new(),
+            }),
+        }
+        if !changes.is_empty()
+            && let (Some(last), Some(table)) = (self.settled.last_mut(), consumer.table.get())
+        {
+            table.stage(&StateRecord::own(&changes));
+            last.changes.push(changes);
         }
     }
 
     fn answer(&mut self) {
         self.settled.clear();
+        self.history.clear();
         self.hold.take();
         self.now.take();
         for answer in self.answers.drain(..) {
@@ -369,6 +430,11 @@ impl Group {
     }
 }
 
+/// Whether what a settlement changes is still as its event read it.
+fn fits(consumer: &Consumer, changes: &Bytes) -> bool {
+    changes.is_empty() || consumer.table.get().is_some_and(|table| table.fits(&StateRecord::own(changes)))
+}
+
 /// What the failed frame was to hold is not known to be stored.
 fn unknown(stored: Stored) -> Stored {
     match stored {
@@ -381,6 +447,7 @@ fn refuse(item: Item) {
     match item {
         Item::One(_, to) => drop(to.send(Stored::Refused)),
         Item::Many(units, to) => drop(to.send(vec![Stored::Refused; units.len()])),
+        Item::Row(row, to) => drop(to.send(vec![Stored::Refused; row.events.len()])),
         Item::Settle(_, settled, to) => drop(to.send(vec![Stored::Refused; settled.len()])),
     }
 }

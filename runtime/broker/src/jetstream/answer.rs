@@ -110,7 +110,7 @@ impl Answer {
     /// What it means to a settlement.
     pub(super) fn settled(self) -> Settled {
         let error = match self {
-            Self::Stored(_) => return Settled::Stored,
+            Self::Stored(receipt) => return Settled::Stored(receipt.sequence),
             Self::NoStream => {
                 SettleError::Unavailable("no stream takes the emissions: was it deleted?".into())
             }
@@ -133,7 +133,8 @@ impl Answer {
 
 /// An answer in a settlement's eyes.
 pub(super) enum Settled {
-    Stored,
+    /// Stored, now or earlier; the sequence of the last message.
+    Stored(u64),
     /// A batch that holds a key which is stored already; nothing of it is stored now.
     Duplicate,
     /// Send it again in a moment.

@@ -15,7 +15,8 @@ use super::letter::{HEADER_BYTES, decode};
 use super::names::Route;
 use super::publisher::{Answers, Outgoing};
 use super::{Core, JetStream};
-use crate::{DeadLetterFilter, DeadLetters, Error, Page, PublishError, StoredDeadLetter};
+use crate::history::codec::Pack;
+use crate::{DeadLetterFilter, DeadLetters, Error, Fate, Page, PublishError, Receipt, StoredDeadLetter};
 
 /// Most dead letters that one page looks at, whatever the filter leaves of them.
 const SCAN_LETTERS: usize = 10_000;
@@ -72,7 +73,7 @@ impl JetStream {
     }
 
     async fn hand_over(&self, id: &str) -> Result<(), Error> {
-        let (route, dead) = self.find(id).await?;
+        let (route, mut dead) = self.find(id).await?;
         if !route.managed {
             return Err(Error::Config(format!(
                 "stream {} is not managed here (streams.{0}.manage = false), so it has no subject that reaches one Channel alone; \
@@ -82,6 +83,7 @@ impl JetStream {
         }
         let data =
             if dead.data_omitted { self.left_behind(&route, &dead).await? } else { dead.event.data.clone() };
+        dead.event.headers.replayed();
         let mut head = Head::of_stored(&dead.event, format!("r/{id}"));
         head.set(codec::SUBJECT, dead.event.subject.as_str());
         if head.bytes > HEADER_BYTES || head.bytes + data.len() > self.core.publisher.max_bytes() {
@@ -91,11 +93,24 @@ impl JetStream {
             )));
         }
         let subject = route.to(&dead.letter.channel);
-        self.core
-            .store(Outgoing { subject, head, data })
-            .await
-            .map_err(|error| refused("a replay", &error))?;
+        let stored = self.core.store(Outgoing { subject, head, data }).await;
+        let receipt = stored.map_err(|error| refused("a replay", &error))?;
+        self.tell(&route, &dead, &Fate::Replayed { sequence: receipt.sequence });
         self.delete_letter(id).await
+    }
+
+    async fn throw_away(&self, id: &str) -> Result<(), Error> {
+        let (route, dead) = self.find(id).await?;
+        self.delete_letter(id).await?;
+        self.tell(&route, &dead, &Fate::Deleted);
+        Ok(())
+    }
+
+    /// What a person did to a dead letter is a part of its event's history.
+    fn tell(&self, route: &Route, dead: &StoredDeadLetter, fate: &Fate) {
+        let (mut pack, channel) = (Pack::default(), &dead.letter.channel);
+        pack.add(channel, (dead.event.sequence, 0), &dead.letter.account(), fate);
+        self.core.scribe.offer(&route.stream, channel, pack);
     }
 
     async fn left_behind(&self, route: &Route, dead: &StoredDeadLetter) -> Result<Bytes, Error> {
@@ -129,13 +144,13 @@ fn refused(what: &str, error: &PublishError) -> Error {
 
 impl Core {
     /// Stores one message and waits until it is.
-    pub(super) async fn store(&self, message: Outgoing) -> Result<(), PublishError> {
+    pub(super) async fn store(&self, message: Outgoing) -> Result<Receipt, PublishError> {
         let answers = Answers::new(1);
         self.publisher.send(message, &answers, 0).await;
         let mut came = Vec::with_capacity(1);
         answers.take(&mut came).await;
         let answer = came.pop().map_or(Answer::NotSent, |(_, answer)| answer);
-        answer.receipt(self.publisher.max_bytes()).map(drop)
+        answer.receipt(self.publisher.max_bytes())
     }
 }
 
@@ -158,6 +173,6 @@ impl DeadLetters for JetStream {
     }
 
     fn delete<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.delete_letter(id))
+        Box::pin(self.throw_away(id))
     }
 }

@@ -191,16 +191,7 @@ impl JetStream {
     /// The first sequence stored at or after a time; one past the last when there is none. Times grow with sequences.
     async fn first_at(&self, stream: &StreamName, time: u64) -> Result<u64, Error> {
         let state = self.state(stream).await?;
-        let (mut low, mut high) = (state.first_seq.max(1), state.last_seq + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let message = self.core.api.message_from(stream.as_str(), middle, ">").await;
-            match message.map_err(|failure| failure.about("reading a stream"))? {
-                Some(message) if message.time < time => low = message.sequence + 1,
-                _ => high = middle,
-            }
-        }
-        Ok(low)
+        self.core.first_between(stream.as_str(), (state.first_seq, state.last_seq), time).await
     }
 
     async fn open_tail(&self, stream: &StreamName, filter: &Filter) -> Result<Tail, Error> {
@@ -209,6 +200,27 @@ impl JetStream {
         let reader = Reader::new(self.core.clone(), route, filter, last + 1);
         let tail = stream::unfold(Follow { reader, yielded: 0 }, Follow::next);
         Ok(Box::pin(tail))
+    }
+}
+
+impl Core {
+    /// The first message of a stream stored at or after a time; one past the last when there is none.
+    pub(super) async fn first_between(
+        &self,
+        stream: &str,
+        (first, last): (u64, u64),
+        time: u64,
+    ) -> Result<u64, Error> {
+        let (mut low, mut high) = (first.max(1), last + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let message = self.api.message_from(stream, middle, ">").await;
+            match message.map_err(|failure| failure.about("reading a stream"))? {
+                Some(message) if message.time < time => low = message.sequence + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
     }
 }
 

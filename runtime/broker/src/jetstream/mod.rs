@@ -7,6 +7,8 @@
 //! ```
 //!
 //! `connection` keeps both alive, `codec` and `names` say what things look like on the server, `prepare` makes them ready,
+//! `state` keeps Channels' state in buckets,
+//! `scribe` keeps what became of deliveries, `history` reads it,
 //! `parting` ends pulls and gives back what still comes, `releases` knows what was given back, `poison` removes what no client can
 //! read. A receipt means that the server acknowledged; how soon it syncs is its own
 //! `sync_interval`. Beyond the stream's duplicate window a set of emissions whose ack was lost may be stored again.
@@ -16,6 +18,7 @@ mod api;
 mod codec;
 mod connection;
 mod dead;
+mod history;
 mod journal;
 mod letter;
 mod names;
@@ -25,8 +28,10 @@ mod prepare;
 mod publisher;
 mod raw;
 mod releases;
+mod scribe;
 mod settler;
 mod source;
+mod state;
 mod switches;
 mod units;
 
@@ -49,13 +54,14 @@ use self::names::Route;
 use self::parting::Partings;
 use self::publisher::{Answers, Outgoing, Publisher};
 use self::releases::Releases;
+use self::scribe::Scribe;
 use self::settler::ChannelSettler;
 use self::source::PullSource;
 use self::switches::Switches;
 use self::units::BATCH_MESSAGES;
 use crate::{
-    Broker, ChannelPlan, Config, DeadLetters, Durability, Error, Feed, Health, Journal, Note, Plan, Profile,
-    PublishError, Receipt, Refusal, Switch,
+    Broker, ChannelPlan, Config, DeadLetters, Durability, Error, Feed, Health, History, Journal, Note, Plan,
+    Profile, PublishError, Receipt, Refusal, StateReader, Switch,
 };
 
 /// What our own headers, the subject and the dedupe key may take of the server's `max_payload`.
@@ -83,6 +89,7 @@ struct Core {
     given_back: mpsc::Sender<ByteString>,
     partings: Partings,
     releases: Mutex<BTreeMap<ChannelName, Arc<Releases>>>,
+    scribe: Scribe,
     /// Deliveries settled since the start: shows `poison` that consuming gets somewhere.
     settled: AtomicU64,
     /// Replicas of the stream with the fewest.
@@ -123,13 +130,13 @@ impl Core {
     }
 
     /// The message for an event, or why it will never be one.
-    fn outgoing(&self, route: &Route, event: NewEvent) -> Result<Outgoing, Refusal> {
+    fn outgoing(&self, route: &Route, event: &NewEvent) -> Result<Outgoing, Refusal> {
         let (size, limit) = (event.size(), self.max_event_bytes());
         if size > limit {
             return Err(Refusal::TooLarge { size, limit });
         }
-        let head = Head::of_new(&event, codec::dedupe_key(&event));
-        Ok(Outgoing { subject: route.subject(event.subject.as_str()), head, data: event.data })
+        let head = Head::of_new(event, codec::dedupe_key(event));
+        Ok(Outgoing { subject: route.subject(event.subject.as_str()), head, data: event.data.clone() })
     }
 }
 
@@ -143,6 +150,7 @@ impl JetStream {
         let (publisher, read) = Publisher::open(publishing.clone(), patience).await?;
         let (given_back, dropped) = mpsc::channel(GIVEN_BACK_DELIVERIES);
         let (partings, parting) = Partings::new();
+        let (scribe, told) = Scribe::new();
         let core = Arc::new(Core {
             api: Api::new(publishing.clone()),
             publishing,
@@ -154,6 +162,7 @@ impl JetStream {
             given_back,
             partings,
             releases: Mutex::default(),
+            scribe,
             settled: AtomicU64::new(0),
             replicas: AtomicUsize::new(1),
             switches: Switches::new(),
@@ -165,13 +174,14 @@ impl JetStream {
         tasks.spawn(parting::see_off(parting));
         tasks.spawn(parting::sweep(core.clone()));
         tasks.spawn(poison::watch(core.clone()));
+        tasks.spawn(scribe::write(core.clone(), told));
         tasks.spawn(switches::follow(core.clone()));
         Ok(Self { core, board, tasks: Mutex::new(tasks) })
     }
 
     async fn publish_one(&self, stream: &StreamName, event: NewEvent) -> Result<Receipt, PublishError> {
         let route = self.core.route(stream).ok_or_else(|| Refusal::NoStream(stream.to_string()))?;
-        let message = self.core.outgoing(&route, event)?;
+        let message = self.core.outgoing(&route, &event)?;
         if !self.core.publisher.is_up() {
             return Err(PublishError::Unavailable { retry_after: Duration::from_millis(RETRY_AFTER_MILLIS) });
         }
@@ -186,7 +196,7 @@ impl JetStream {
     async fn publish_many(
         &self,
         stream: &StreamName,
-        events: Vec<NewEvent>,
+        events: &[NewEvent],
     ) -> Vec<Result<Receipt, PublishError>> {
         let Some(route) = self.core.route(stream) else {
             return events.iter().map(|_| Err(Refusal::NoStream(stream.to_string()).into())).collect();
@@ -194,7 +204,7 @@ impl JetStream {
         let answers = Answers::new(events.len());
         let mut results: Vec<Option<Result<Receipt, PublishError>>> = Vec::with_capacity(events.len());
         let mut left = 0;
-        for (index, event) in events.into_iter().enumerate() {
+        for (index, event) in events.iter().enumerate() {
             match self.core.outgoing(&route, event) {
                 Ok(message) => {
                     self.core.publisher.send(message, &answers, index).await;
@@ -234,7 +244,8 @@ impl JetStream {
         feeds.push(Arc::downgrade(&settler));
         drop(feeds);
         let source = PullSource::new(self.core.clone(), settler.clone(), plan.ack_wait);
-        Ok(Feed { source: Box::new(source), settler })
+        let state = settler.bucket.clone().map(|bucket| -> Arc<dyn StateReader> { bucket });
+        Ok(Feed { source: Box::new(source), settler, state })
     }
 
     async fn shut(&self, grace: Duration) {
@@ -249,6 +260,9 @@ impl JetStream {
             tracing::warn!(
                 "not everything was given back within the grace period: the rest waits for its ack wait"
             );
+        }
+        if self.core.publishing.is_up() && timeout(grace / 4, self.core.scribe.flush()).await.is_err() {
+            tracing::warn!("the end of the history was not stored within the grace period");
         }
         for link in [&self.core.consuming, &self.core.publishing] {
             // A connection that is down has nothing that could still be sent.
@@ -291,7 +305,7 @@ impl Broker for JetStream {
     fn publish_all<'a>(
         &'a self,
         stream: &'a StreamName,
-        events: Vec<NewEvent>,
+        events: &'a [NewEvent],
     ) -> BoxFuture<'a, Vec<Result<Receipt, PublishError>>> {
         Box::pin(self.publish_many(stream, events))
     }
@@ -306,6 +320,10 @@ impl Broker for JetStream {
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters> {
         Some(self)
+    }
+
+    fn history(&self) -> Option<&dyn History> {
+        self.core.scribe.is_enabled().then_some(self as &dyn History)
     }
 
     fn switches(&self) -> watch::Receiver<BTreeMap<ChannelName, Switch>> {

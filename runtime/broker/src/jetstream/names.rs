@@ -14,6 +14,9 @@ pub(super) const SWITCH_BUCKET: &str = "saf-switches";
 /// The stream of [`SWITCH_BUCKET`], as NATS names it.
 pub(super) const SWITCH_STREAM: &str = "KV_saf-switches";
 
+/// The stream of what became of deliveries, and what its subjects begin with.
+pub(super) const HISTORY_STREAM: &str = "saf-history";
+
 /// Where a stream's events lie on the server.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
@@ -91,4 +94,9 @@ impl Route {
         }
         filters
     }
+}
+
+/// The history of a Channel's deliveries; of every Channel's for `None`.
+pub(super) fn history_of(stream: &StreamName, channel: Option<&ChannelName>) -> String {
+    format!("{HISTORY_STREAM}.{stream}.{}", channel.map_or("*", ChannelName::as_str))
 }

@@ -207,9 +207,11 @@ fn salvage(route: &Route, message: &RawMessage) -> Event {
 pub(super) async fn bury_delivered(core: &Core, feed: &ChannelSettler, ticket: Ticket, reason: &str) {
     let message = core.api.message(feed.route.stream.as_str(), ticket.sequence).await;
     let buried = match message {
-        Ok(Some(message)) => {
-            core.store(letter_of(core, feed, &message, reason)).await.map_err(|error| error.to_string())
-        }
+        Ok(Some(message)) => core
+            .store(letter_of(core, feed, &message, reason))
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string()),
         Ok(None) => Ok(()),
         Err(failure) => Err(format!("{failure:?}")),
     };

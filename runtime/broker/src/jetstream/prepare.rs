@@ -9,9 +9,12 @@ use saf_event::Subject;
 use serde_json::{Map, Value, json};
 
 use super::api::{Failure, StreamInfo};
-use super::names::{Route, SWITCH_BUCKET, SWITCH_STREAM};
-use super::{Core, JetStream};
-use crate::{ChannelPlan, Discard, Error, Note, Order, Plan, Start, Storage, StreamConfig, StreamPlan};
+use super::names::{HISTORY_STREAM, Route, SWITCH_BUCKET, SWITCH_STREAM};
+use super::{Core, JetStream, state};
+use crate::{
+    ChannelPlan, Discard, Error, HistoryConfig, Note, Order, Plan, Start, StatePlan, Storage, StreamConfig,
+    StreamPlan,
+};
 
 /// Server 2.12: atomic batches and scheduled messages.
 const API_LEVEL: u32 = 2;
@@ -52,8 +55,17 @@ impl JetStream {
         }
         let replicas = plan.streams.iter().map(|stream| stream.config.replicas).max().unwrap_or(1);
         core.reconcile(SWITCH_STREAM, switches(replicas), &mut notes).await?;
+        if plan.history.enabled {
+            core.reconcile(HISTORY_STREAM, history(&plan.history, replicas), &mut notes).await?;
+        }
+        core.scribe.configure(&plan.history);
         for channel in &plan.channels {
             core.make_consumer(channel, &mut notes).await?;
+            let stream = plan.streams.iter().find(|stream| stream.name == channel.stream);
+            if let (Some(state), Some(stream)) = (channel.state, stream) {
+                let wanted = bucket(channel, state, &stream.config);
+                core.reconcile(&state::stream_of(&channel.channel), wanted, &mut notes).await?;
+            }
         }
         core.note_replicas(plan);
         core.read_switches(0).await.map_err(|failure| failure.about("the switches"))?;
@@ -76,6 +88,11 @@ fn check(plan: &Plan) -> Result<(), Error> {
             return Err(Error::Config(format!(
                 "streams.{name}.prefix = {prefix:?} cannot stand before subjects: write tokens joined by dots, such as \"events\", not \
                  beginning with _ or $"
+            )));
+        }
+        if name.as_str() == HISTORY_STREAM {
+            return Err(Error::Config(format!(
+                "stream {name} has the name of the stream of what became of deliveries: choose another"
             )));
         }
         let clash = name.as_str().strip_suffix("-dead");
@@ -336,6 +353,45 @@ fn switches(replicas: usize) -> Map<String, Value> {
         "deny_delete": true,
         "allow_rollup_hdrs": true,
         "allow_direct": true,
+    }))
+}
+
+/// What became of deliveries, packed.
+fn history(config: &HistoryConfig, replicas: usize) -> Map<String, Value> {
+    /// Of a record, reasons included, about.
+    const RECORD_BYTES: u64 = 96;
+    object(json!({
+        "name": HISTORY_STREAM,
+        "subjects": [format!("{HISTORY_STREAM}.>")],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_age": nanos(config.max_age),
+        "max_bytes": limit(Some(config.max_records.saturating_mul(RECORD_BYTES))),
+        "max_msgs": -1,
+        "discard": "old",
+        "allow_direct": true,
+    }))
+}
+
+/// A Channel's state. As `nats kv add` would make it, but for batches.
+fn bucket(plan: &ChannelPlan, state: StatePlan, config: &StreamConfig) -> Map<String, Value> {
+    /// A value keeps the one before it, in base64, and a few headers.
+    const SHARE: u64 = 4;
+    object(json!({
+        "name": state::stream_of(&plan.channel),
+        "subjects": [state::subjects_of(&plan.channel)],
+        "retention": "limits",
+        "storage": storage(config),
+        "num_replicas": config.replicas,
+        "max_msgs_per_subject": 1,
+        "max_bytes": limit(Some(state.max_bytes.saturating_mul(SHARE))),
+        "max_msgs": -1,
+        "discard": "new",
+        "deny_delete": true,
+        "allow_rollup_hdrs": true,
+        "allow_direct": true,
+        "allow_atomic": true,
     }))
 }
 

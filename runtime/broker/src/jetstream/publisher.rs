@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use async_nats::{Message, Subject, client};
 use bytes::Bytes;
 use futures::{StreamExt, poll};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::answer::Answer;
 use super::codec::Head;
-use super::connection::Link;
+use super::connection::{Link, LinkState};
 use crate::Error;
 
 /// Most publishes that wait for an answer at once; the next one waits for a place.
@@ -97,7 +97,7 @@ impl Publisher {
             }
         };
         let mut sweeping = JoinSet::new();
-        sweeping.spawn(sweep(slab.clone(), patience));
+        sweeping.spawn(sweep(slab.clone(), patience, link.watch()));
         Ok((Self { link, slab, inbox, patience, _sweeping: sweeping }, read))
     }
 
@@ -180,11 +180,22 @@ pub(super) async fn timeout_if_slow<F: Future>(patience: Duration, future: F) ->
     timeout(patience, future).await.ok()
 }
 
-async fn sweep(slab: Arc<Slab>, patience: Duration) {
+/// Gives up what waited too long, and all of it when the connection is lost: an answer to it cannot come any more.
+async fn sweep(slab: Arc<Slab>, patience: Duration, mut link: watch::Receiver<LinkState>) {
     let mut tick = interval(Duration::from_millis(SWEEP_MILLIS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_up = link.borrow().up;
     loop {
-        tick.tick().await;
+        let patience = tokio::select! {
+            _ = tick.tick() => patience,
+            Ok(()) = link.changed() => {
+                let up = link.borrow_and_update().up;
+                // Up after up: that it was down in between was not seen.
+                let lost = !up || was_up;
+                was_up = up;
+                if lost { Duration::ZERO } else { continue }
+            }
+        };
         slab.expire(Instant::now(), patience);
     }
 }

@@ -151,7 +151,7 @@ impl Core {
             let mut head = Head::new();
             head.set(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string());
             match self.store(Outgoing { subject: key(channel), head, data: data.into() }).await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 // Another replica stored its own meanwhile.
                 Err(PublishError::Refused(_)) => {}
                 Err(error) => return Err(Failure::Unavailable(error.to_string())),

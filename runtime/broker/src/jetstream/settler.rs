@@ -17,16 +17,19 @@ use saf_event::{ByteString, ChannelName, Event, NewEvent};
 use tokio::time::sleep;
 
 use super::answer::Settled;
-use super::api::Failure;
+use super::api::{ConsumerInfo, Failure};
 use super::codec::{self, Head};
 use super::connection::backoff;
 use super::names::Route;
 use super::publisher::{Answers, Outgoing, timeout_if_slow};
 use super::releases::Releases;
+use super::state::Bucket;
 use super::units::{BATCH_MESSAGES, Units, as_batch};
 use super::{Core, letter};
+use crate::history::codec::Pack;
 use crate::{
-    ChannelPlan, Error, Lag, Order, Refusal, SettleError, Settlement, Settler, Settling, Ticket, Unsettled,
+    ChannelPlan, Error, Fate, Lag, Order, Place, Refusal, SettleError, Settlement, Settler, Settling, Ticket,
+    Unsettled,
 };
 
 /// How often a batch is sent again that the server was too busy for.
@@ -45,6 +48,7 @@ pub(super) struct ChannelSettler {
     pub(super) channel: ChannelName,
     pub(super) filters: Vec<String>,
     order: Order,
+    pub(super) bucket: Option<Arc<Bucket>>,
     pub(super) releases: Arc<Releases>,
     seen: Mutex<Seen>,
 }
@@ -57,6 +61,15 @@ struct Seen {
     /// How many were not settled.
     backlog: u64,
     expired: u64,
+    /// The sequences among which retention removed unsettled events.
+    gone: Option<(u64, u64)>,
+}
+
+/// What a batch came to.
+#[derive(Default)]
+struct Over {
+    unsettled: Vec<Unsettled>,
+    told: Pack,
 }
 
 /// What settling a delivery takes.
@@ -88,8 +101,10 @@ impl ChannelSettler {
         plan: &ChannelPlan,
         releases: Arc<Releases>,
     ) -> Self {
+        let bucket = plan.state.map(|_| Bucket::new(core.clone(), plan.channel.clone(), plan.stream.clone()));
         Self {
             core,
+            bucket: bucket.map(Arc::new),
             filters: route.filters(&plan.channel, &plan.subjects),
             route,
             channel: plan.channel.clone(),
@@ -104,24 +119,41 @@ impl ChannelSettler {
     }
 
     async fn settle_batch(&self, batch: Vec<Settling>) -> Vec<Unsettled> {
-        let mut unsettled = Vec::new();
+        let mut over = Over::default();
+        let batch = self.store_state(batch, &mut over.unsettled).await;
         let mut units = Units::with_capacity(batch.len());
         for settling in batch {
             match self.step(&settling) {
-                Step::Tell(word) => self.tell(settling, word, &mut unsettled).await,
-                Step::Refuse(error) => unsettled.push(Unsettled { settling, error }),
+                Step::Tell(word) => self.tell(settling, word, None, &mut over).await,
+                Step::Refuse(error) => over.unsettled.push(Unsettled { settling, error }),
                 Step::Store(message) => units.alone(settling, message),
                 Step::StoreTogether(messages) => units.together(settling, messages),
             }
         }
         if !units.all.is_empty() {
-            self.store(units, &mut unsettled).await;
+            self.store(units, &mut over).await;
         }
-        unsettled
+        self.core.scribe.offer(&self.route.stream, &self.channel, over.told);
+        over.unsettled
+    }
+
+    /// Stores what the batch changes in the Channel's state; returns what goes on.
+    async fn store_state(&self, batch: Vec<Settling>, unsettled: &mut Vec<Unsettled>) -> Vec<Settling> {
+        if !batch.iter().any(|settling| settling.settlement.changes_state()) {
+            return batch;
+        }
+        if let Some(bucket) = &self.bucket {
+            return bucket.store(batch, unsettled).await;
+        }
+        let (changing, rest) =
+            batch.into_iter().partition::<Vec<_>, _>(|settling| settling.settlement.changes_state());
+        let error = SettleError::from(Refusal::Broker("the Channel was not prepared with state".to_owned()));
+        unsettled.extend(changing.into_iter().map(|settling| Unsettled { settling, error: error.clone() }));
+        rest
     }
 
     /// Sends everything, then acks as the answers come.
-    async fn store(&self, units: Units, unsettled: &mut Vec<Unsettled>) {
+    async fn store(&self, units: Units, over: &mut Over) {
         let answers = Answers::new(units.all.len());
         let mut waiting: Vec<Option<Vec<Settling>>> = Vec::with_capacity(units.all.len());
         for (index, unit) in units.all.into_iter().enumerate() {
@@ -137,16 +169,16 @@ impl ChannelSettler {
                 let Some(settlings) = waiting[index].take() else { continue };
                 left -= 1;
                 match answer.settled() {
-                    Settled::Stored => self.tell_all(settlings, unsettled).await,
+                    Settled::Stored(last) => self.tell_all(settlings, Some(last), over).await,
                     // One of the keys is stored already: then an earlier attempt stored its whole set.
-                    Settled::Duplicate if settlings.len() == 1 => self.tell_all(settlings, unsettled).await,
+                    Settled::Duplicate if settlings.len() == 1 => self.tell_all(settlings, None, over).await,
                     Settled::Duplicate => again.extend(settlings.into_iter().map(|settling| vec![settling])),
                     Settled::Busy if attempt < BUSY_ATTEMPTS => again.push(settlings),
                     Settled::Failed(SettleError::Refused(_)) if settlings.len() > 1 => {
                         again.extend(settlings.into_iter().map(|settling| vec![settling]));
                     }
-                    Settled::Busy => self.fail(settlings, &busy(), unsettled).await,
-                    Settled::Failed(error) => self.fail(settlings, &error, unsettled).await,
+                    Settled::Busy => self.fail(settlings, &busy(), over).await,
+                    Settled::Failed(error) => self.fail(settlings, &error, over).await,
                 }
             }
             if left == 0 && !again.is_empty() {
@@ -163,27 +195,33 @@ impl ChannelSettler {
         }
     }
 
-    async fn tell_all(&self, settlings: Vec<Settling>, unsettled: &mut Vec<Unsettled>) {
+    /// What is stored together stands together, up to `last`.
+    async fn tell_all(&self, settlings: Vec<Settling>, last: Option<u64>, over: &mut Over) {
+        let stored: u64 =
+            settlings.iter().map(|settling| settling.settlement.emissions().max(1) as u64).sum();
+        let mut next = last.map(|last| (last + 1).saturating_sub(stored));
         for settling in settlings {
-            self.tell(settling, ACK, unsettled).await;
+            let first = next;
+            next = next.map(|next| next + settling.settlement.emissions().max(1) as u64);
+            self.tell(settling, ACK, first, over).await;
         }
     }
 
-    async fn fail(&self, settlings: Vec<Settling>, error: &SettleError, unsettled: &mut Vec<Unsettled>) {
+    async fn fail(&self, settlings: Vec<Settling>, error: &SettleError, over: &mut Over) {
         for settling in settlings {
-            self.give_up(settling, error.clone(), unsettled).await;
+            self.give_up(settling, error.clone(), over).await;
         }
     }
 
     /// A retry that the stream will not hold waits on the server's consumer instead.
-    async fn give_up(&self, settling: Settling, error: SettleError, unsettled: &mut Vec<Unsettled>) {
+    async fn give_up(&self, settling: Settling, error: SettleError, over: &mut Over) {
         match (&settling.settlement, &error) {
             (Settlement::Retry { after }, SettleError::Refused(refusal)) => {
                 let after = *after;
                 tracing::warn!(channel = %self.channel, %refusal, "the stream holds no scheduled retries; the consumer does");
-                self.tell(settling, nak(after), unsettled).await;
+                self.tell(settling, nak(after), None, over).await;
             }
-            _ => unsettled.push(Unsettled { settling, error }),
+            _ => over.unsettled.push(Unsettled { settling, error }),
         }
     }
 
@@ -191,8 +229,8 @@ impl ChannelSettler {
     fn step(&self, settling: &Settling) -> Step {
         let event = &settling.delivery.event;
         match &settling.settlement {
-            Settlement::Done { emit } if emit.is_empty() => Step::Tell(ACK),
-            Settlement::Done { emit } => self.emissions(event, emit),
+            Settlement::Done { emit, .. } if emit.is_empty() => Step::Tell(ACK),
+            Settlement::Done { emit, .. } => self.emissions(event, emit),
             Settlement::Packed(_) => {
                 Step::Refuse(Refusal::Broker("its emissions were packed by another broker".to_owned()).into())
             }
@@ -252,20 +290,43 @@ impl ChannelSettler {
         Outgoing { subject: self.route.at(&self.channel, event.sequence), head, data: event.data.clone() }
     }
 
-    /// Says a word about a delivery to the server and lets go of it; on failure it joins the unsettled ones.
-    async fn tell(&self, mut settling: Settling, word: Bytes, unsettled: &mut Vec<Unsettled>) {
+    /// Says a word about a delivery to the server and lets go of it; on failure it joins the unsettled ones. `first` is the place of
+    /// the first message that it stored.
+    async fn tell(&self, mut settling: Settling, word: Bytes, first: Option<u64>, over: &mut Over) {
         let Some(ticket) = settling.delivery.ticket().cloned() else { return };
         let last_word = word == ACK;
         match self.say(&ticket, word).await {
             Ok(()) => {
                 settling.delivery.settled();
+                self.note(&settling, first, over);
                 if last_word {
                     self.releases.forget(ticket.sequence);
                 }
                 self.core.settled.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => unsettled.push(Unsettled { settling, error: SettleError::Unavailable(error) }),
+            Err(error) => {
+                over.unsettled.push(Unsettled { settling, error: SettleError::Unavailable(error) });
+            }
         }
+    }
+
+    /// Adds what is to be kept of a delivery.
+    fn note(&self, settling: &Settling, first: Option<u64>, over: &mut Over) {
+        let Some(account) = settling.account.as_ref().filter(|_| self.core.scribe.is_enabled()) else {
+            return;
+        };
+        let fate = match &settling.settlement {
+            done @ (Settlement::Done { .. } | Settlement::Packed(_)) => {
+                let emitted = done.emissions() as u32;
+                let sequences = first.map(|first| (first..first + u64::from(emitted)).collect());
+                Fate::Done { emitted, sequences: sequences.unwrap_or_default() }
+            }
+            Settlement::Retry { after } => Fate::Retry { after_millis: after.as_millis() as u64 },
+            Settlement::Dead(_) => Fate::DeadLetter { letter: first.unwrap_or(0) },
+            Settlement::Release => Fate::Released,
+        };
+        let (event, attempt) = (&settling.delivery.event, settling.delivery.attempt);
+        over.told.add(&self.channel, (event.sequence, attempt), account, &fate);
     }
 
     /// Acks a delivery that became something else than an event.
@@ -311,8 +372,56 @@ impl ChannelSettler {
         if let Some(before) = seen.oldest.filter(|&before| before > floor && before < state.first_seq) {
             seen.expired += (state.first_seq - before).min(seen.backlog);
         }
+        if let Some(before) = seen.oldest.filter(|&before| before > floor && before < state.first_seq) {
+            let low = seen.gone.map_or(before, |(low, _)| low.min(before));
+            seen.gone = Some((low, state.first_seq - 1));
+        }
         (seen.oldest, seen.backlog) = (oldest, backlog);
         Ok(Lag { pending: info.num_pending, unsettled: info.num_ack_pending, floor, expired: seen.expired })
+    }
+
+    /// Between the floor and what was delivered last, the server does not say which events are settled.
+    async fn locate(&self, sequence: u64) -> Result<Place, Error> {
+        let (stream, channel) = (self.route.stream.as_str(), self.channel.as_str());
+        let about = |failure: Failure| failure.about(&format!("the place of channel {channel}"));
+        let Some(info) = self.core.api.consumer(stream, channel).await.map_err(about)? else {
+            return Ok(Place::Unknown);
+        };
+        let first = self.core.api.stream(stream).await.map_err(about)?.map_or(0, |info| info.state.first_seq);
+        if sequence > info.ack_floor.stream_seq && sequence < first {
+            return Ok(Place::Expired);
+        }
+        if sequence > info.delivered.stream_seq {
+            let ahead = (sequence - info.delivered.stream_seq).saturating_sub(1).min(info.num_pending);
+            return Ok(Place::Waiting { ahead });
+        }
+        if sequence > info.ack_floor.stream_seq {
+            return Ok(Place::Open);
+        }
+        if self.began_behind(sequence, &info).await.map_err(about)? {
+            return Ok(Place::BeforeStart);
+        }
+        let gone = lock(&self.seen).gone;
+        let is_gone = gone.is_some_and(|(low, high)| (low..=high).contains(&sequence));
+        Ok(if is_gone { Place::Expired } else { Place::Passed })
+    }
+
+    /// Whether the consumer was made to begin behind an event.
+    async fn began_behind(&self, sequence: u64, info: &ConsumerInfo) -> Result<bool, Failure> {
+        let text = |key: &str| info.config.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+        let began = match text("deliver_policy") {
+            "by_start_sequence" => {
+                let first = info.config.get("opt_start_seq").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                return Ok(sequence < first);
+            }
+            "by_start_time" => text("opt_start_time"),
+            "new" => &info.created,
+            _ => return Ok(false),
+        };
+        let began = humantime::parse_rfc3339_weak(began).ok();
+        let message = self.core.api.message(self.route.stream.as_str(), sequence).await?;
+        let stored = message.map(|message| std::time::UNIX_EPOCH + Duration::from_millis(message.time));
+        Ok(began.zip(stored).is_some_and(|(began, stored)| stored < began))
     }
 
     /// The oldest event behind the floor that the Channel means.
@@ -349,6 +458,10 @@ impl Settler for ChannelSettler {
 
     fn lag(&self) -> BoxFuture<'_, Result<Lag, Error>> {
         Box::pin(self.look())
+    }
+
+    fn place(&self, sequence: u64) -> BoxFuture<'_, Result<Place, Error>> {
+        Box::pin(self.locate(sequence))
     }
 }
 

@@ -241,9 +241,9 @@ impl PullSource {
         let Decoded { event, attempts, deliveries } = decoded;
         // Nearly every event comes for the first time, and then there is nothing to look up.
         let releases = if ack.delivered > 1 { self.settler.releases.of(event.sequence) } else { 0 };
-        let attempt = attempts + ack.delivered.saturating_sub(releases).max(1);
+        let kept = ack.delivered.saturating_sub(releases).max(1);
         let ticket = Ticket { sequence: event.sequence, handle };
-        Delivery::new(event, attempt, deliveries + ack.delivered, ticket, self.home.clone())
+        Delivery::new(event, attempts + kept, deliveries + kept, ticket, self.home.clone())
     }
 
     /// Gives up the inbox, with all pulls that answer to it. What already came is kept, what still comes is given back.

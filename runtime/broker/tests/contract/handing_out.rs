@@ -97,11 +97,8 @@ pub async fn strict_order_hands_out_one_at_a_time<F: Fixture>(fixture: F) {
         let delivery = got.remove(0);
         let again = delivery.event.id.as_str() == "2" && delivery.attempt < 3;
         seen.push(format!("{}/{}", delivery.event.id, delivery.attempt));
-        let settlement = if again {
-            Settlement::Retry { after: Duration::ZERO }
-        } else {
-            Settlement::Done { emit: vec![] }
-        };
+        let settlement =
+            if again { Settlement::Retry { after: Duration::ZERO } } else { Settlement::done(vec![]) };
         consumer.settle_one(delivery, settlement).await;
     }
     assert_eq!(seen, ["1/1", "2/1", "2/2", "2/3", "3/1", "4/1"]);

@@ -95,7 +95,7 @@ pub async fn a_batch_has_one_result_for_each_in_order<F: Fixture>(fixture: F) {
     let large = NewEvent { data: large.into(), ..event("a", "large") };
     let mut events = vec![event("a", "1"), large, event("a", "1")];
     events.extend((2..=300).map(|id| event("a", &id.to_string())));
-    let results = broker.publish_all(&stream(), events).await;
+    let results = broker.publish_all(&stream(), &events).await;
     assert_eq!(results.len(), 302);
     assert_eq!(results[0].as_ref().map(|r| (r.sequence, r.duplicate)), Ok((1, false)));
     assert!(matches!(results[1], Err(PublishError::Refused(Refusal::TooLarge { .. }))), "{:?}", results[1]);
@@ -111,7 +111,7 @@ pub async fn an_unknown_stream_is_refused<F: Fixture>(fixture: F) {
     let other = StreamName::parse("other").expect("a name");
     let result = broker.publish(&other, event("a", "1")).await;
     assert_eq!(result, Err(PublishError::Refused(Refusal::NoStream("other".into()))));
-    let results = broker.publish_all(&other, vec![event("a", "1")]).await;
+    let results = broker.publish_all(&other, &[event("a", "1")]).await;
     assert_eq!(results, [Err(PublishError::Refused(Refusal::NoStream("other".into())))]);
 }
 

@@ -33,7 +33,8 @@ pub fn plan(channels: &[ChannelPlan]) -> Plan {
 }
 
 pub fn plan_with(config: StreamConfig, channels: &[ChannelPlan]) -> Plan {
-    Plan { streams: vec![StreamPlan { name: stream(), config }], channels: channels.to_vec() }
+    let streams = vec![StreamPlan { name: stream(), config }];
+    Plan { streams, channels: channels.to_vec(), ..Plan::default() }
 }
 
 /// A Channel on the stream.
@@ -47,6 +48,7 @@ pub fn channel(channel: &str, subjects: &[&str]) -> ChannelPlan {
         max_ack_pending: 1_000,
         order: Order::None,
         retain: false,
+        state: None,
     }
 }
 
@@ -114,14 +116,14 @@ impl Consumer {
     }
 
     pub async fn done(&self, delivery: Delivery, emit: Vec<NewEvent>) {
-        self.settle_one(delivery, Settlement::Done { emit }).await;
+        self.settle_one(delivery, Settlement::done(emit)).await;
     }
 
     /// Takes and settles as many, without emissions.
     pub async fn finish(&mut self, count: usize) -> Vec<String> {
         let all = self.take(count).await;
         let ids = ids(&all);
-        let batch = all.into_iter().map(|d| d.into(Settlement::Done { emit: Vec::new() })).collect();
+        let batch = all.into_iter().map(|d| d.into(Settlement::done(Vec::new()))).collect();
         let unsettled = self.settle(batch).await;
         assert!(unsettled.is_empty(), "{unsettled:?}");
         ids

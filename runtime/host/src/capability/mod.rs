@@ -4,6 +4,7 @@
 mod address;
 pub(crate) mod config;
 pub(crate) mod http;
+pub(crate) mod keyvalue;
 pub(crate) mod logging;
 mod peer;
 pub(crate) mod tcp;

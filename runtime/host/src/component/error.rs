@@ -49,11 +49,19 @@ pub enum LoadError {
     #[error(
         "the component imports {}, which nothing grants. A Channel may import wasi:io, wasi:clocks, wasi:random and wasi:cli 0.2, \
          wasi:logging 0.1.0-draft and wasi:config 0.2.0-rc.1; wasi:http 0.2 works with grants.http, wasi:sockets \
-         0.2 over TCP with grants.tcp; wasi:filesystem 0.2 is there and empty. Build it without {}",
+         0.2 over TCP with grants.tcp, wasi:keyvalue 0.2.0-draft2 with grants.keyvalue; wasi:filesystem 0.2 is there and empty. Build it without {}",
         .0.join(", "),
         if .0.len() == 1 { "that import" } else { "those imports" }
     )]
     Imports(Vec<String>),
+    /// Imports that its Channel is not granted.
+    #[error("the component imports {}, which its Channel is not granted: write {line} into its section, or build it without", imports.join(", "))]
+    Ungranted {
+        /// Their names.
+        imports: Vec<String>,
+        /// The line that would grant them.
+        line: &'static str,
+    },
     /// Linking failed for another reason, such as a function that the host's version of an interface does not have.
     #[error(
         "the component cannot be linked: {0}. Build it against the WASI 0.2 interfaces that this runtime has"

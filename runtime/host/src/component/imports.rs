@@ -28,16 +28,18 @@ impl Import {
         let access = match self.key() {
             Some(Key::Http) if !grants.http.is_empty() => Access::Granted,
             Some(Key::Tcp) if !grants.tcp.is_empty() => Access::Granted,
-            Some(Key::Http | Key::Tcp) | None => self.access,
+            Some(Key::State) if grants.keyvalue => Access::Granted,
+            Some(Key::Http | Key::Tcp | Key::State) | None => self.access,
         };
         Self { name: self.name.clone(), access }
     }
 
-    /// The line of configuration that would make a stubbed import work; `None` when there is none.
+    /// The line of configuration that would make an import work; `None` when it works, or nothing would.
     pub fn would_grant(&self) -> Option<&'static str> {
         match (self.access, self.key()) {
             (Access::Stubbed, Some(Key::Http)) => Some("grants.http = [\"https://api.example.com\"]"),
             (Access::Stubbed, Some(Key::Tcp)) => Some("grants.tcp = [\"mqtt.example.com:1883\"]"),
+            (Access::Refused, _) | (Access::Stubbed, Some(Key::State)) => Some("grants.keyvalue = true"),
             (Access::Stubbed, None) | (Access::Granted | Access::TypeOnly, _) => None,
         }
     }
@@ -51,6 +53,7 @@ impl Import {
             | "wasi:sockets/ip-name-lookup"
             | "wasi:sockets/tcp"
             | "wasi:sockets/tcp-create-socket" => Some(Key::Tcp),
+            "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => Some(Key::State),
             _ => None,
         }
     }
@@ -61,6 +64,7 @@ impl Import {
 enum Key {
     Http,
     Tcp,
+    State,
 }
 
 /// The imports of a component as a Channel with these grants has them.
@@ -76,6 +80,8 @@ pub enum Access {
     Granted,
     /// It is there, because language runtimes import it to start, and is empty or refuses.
     Stubbed,
+    /// It is there for Channels with a grant, and no other may run with it.
+    Refused,
     /// It holds types only; there is nothing to grant.
     TypeOnly,
 }
@@ -85,13 +91,14 @@ impl fmt::Display for Access {
         f.write_str(match self {
             Self::Granted => "granted",
             Self::Stubbed => "stubbed",
+            Self::Refused => "refused",
             Self::TypeOnly => "types only",
         })
     }
 }
 
 /// Package, interface (any when empty), version or the start of one, access.
-const OFFERED: [(&str, &str, &str, Access); 17] = [
+const OFFERED: [(&str, &str, &str, Access); 20] = [
     ("wasi:io", "", "0.2.", Access::Granted),
     ("wasi:clocks", "", "0.2.", Access::Granted),
     ("wasi:random", "", "0.2.", Access::Granted),
@@ -109,6 +116,9 @@ const OFFERED: [(&str, &str, &str, Access); 17] = [
     ("wasi:sockets", "", "0.2.", Access::Stubbed),
     ("wasi:http", "types", "0.2.", Access::Stubbed),
     ("wasi:http", "outgoing-handler", "0.2.", Access::Stubbed),
+    ("wasi:keyvalue", "store", "0.2.0-draft2", Access::Refused),
+    ("wasi:keyvalue", "atomics", "0.2.0-draft2", Access::Refused),
+    ("wasi:keyvalue", "batch", "0.2.0-draft2", Access::Refused),
 ];
 
 /// Package, interface and version of what only one contract's components may import, beside the above.
@@ -194,7 +204,9 @@ mod tests {
             ("wasi:http/types@0.2.4", Some(Access::Stubbed)),
             ("wasmcloud:messaging/consumer@0.2.0", None),
             ("wasi:http/incoming-handler@0.2.4", None),
-            ("wasi:keyvalue/store@0.2.0-draft2", None),
+            ("wasi:keyvalue/store@0.2.0-draft2", Some(Access::Refused)),
+            ("wasi:keyvalue/watcher@0.2.0-draft2", None),
+            ("wasi:keyvalue/store@0.2.0-draft", None),
             ("wasi:config/store@0.2.0-rc.1", Some(Access::Granted)),
             ("wasi:config/runtime@0.2.0-draft", Some(Access::Granted)),
             ("wasi:config/store@0.2.0-draft", None),

@@ -64,6 +64,14 @@ impl Component {
         imports::under(&self.0.imports, grants)
     }
 
+    /// What it imports and may not have in a Channel with these grants; a Channel does not run with it.
+    pub fn check_grants(&self, grants: &Grants) -> Result<(), LoadError> {
+        let refused = |import: &Import| import.access == Access::Refused;
+        let mut refused = self.imports_under(grants).into_iter().filter(refused).peekable();
+        let Some(line) = refused.peek().and_then(Import::would_grant) else { return Ok(()) };
+        Err(LoadError::Ungranted { imports: refused.map(|import| import.name).collect(), line })
+    }
+
     /// What it is called by.
     pub fn contract(&self) -> Contract {
         self.0.pre.contract()
@@ -145,12 +153,13 @@ fn look_at(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 fn from_cache(digest: &str, engine: &Engine, cache: &Cache) -> Option<Compiled> {
-    let artefact = cache.read(digest)?;
+    let artefact = cache.find(digest)?;
     #[allow(unsafe_code)]
-    // SAFETY: wasmtime trusts an artefact as it trusts its own code. `Cache::read` returns only what `Cache::write` wrote, whole by
-    // its SHA-256, from a folder that only this user may write to; `Cache::write` is given only what `Engine` compiled, under a
-    // name that holds this engine's compatibility hash, which wasmtime checks once more.
-    let component = unsafe { Compiled::deserialize(engine, artefact) };
+    // SAFETY: wasmtime trusts an artefact as it trusts its own code, and maps the file. `Cache::find` names only what `Cache::write`
+    // wrote, whole by its checksum, in a folder that only this user may write to, and that is replaced or removed as a whole but
+    // never changed; `Cache::write` is given only what `Engine` compiled, under a name that holds this engine's compatibility
+    // hash, which wasmtime checks once more.
+    let component = unsafe { Compiled::deserialize_file(engine, artefact) };
     component
         .inspect_err(|error| tracing::warn!(digest, "a compiled component does not load: {error:#}"))
         .ok()

@@ -58,6 +58,7 @@ impl Sandbox {
             grants: Grants::default(),
             config_json: "{}".into(),
             answers_to: None,
+            state: None,
         };
         change(&mut setup);
         Pool::new(&self.host, component.clone(), setup)
@@ -143,7 +144,7 @@ const INTERFACES: [&str; 7] = [
      }
      interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }",
     "package wasi:random@0.2.0; interface random { get-random-u64: func() -> u64; }",
-    "package wasi:keyvalue@0.2.0-draft2; interface store { open: func(identifier: string) -> bool; }",
+    "package wasi:keyvalue@0.2.0-draft; interface store { open: func(identifier: string) -> bool; }",
     "package acme:things@1.0.0; interface thing { do-it: func(); } interface kinds { enum kind { a, b } }",
 ];
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +11,7 @@ use http::{Method, Uri};
 use saf_broker::{DeadLetterFilter, Error};
 use saf_channel::Channel;
 use saf_event::{ChannelName, Outcome, StreamName};
+use saf_telemetry::Settled;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
@@ -243,7 +243,7 @@ impl Fuse {
 }
 
 fn written(channel: &Channel) -> u64 {
-    channel.counters().dead_letters.load(Ordering::Relaxed)
+    channel.counters().settled(Settled::DeadLetter)
 }
 
 async fn delete(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {

@@ -163,7 +163,7 @@ pub(super) fn filter(desk: &Desk, query: &mut Parameters) -> Result<DeadLetterFi
     })
 }
 
-fn outcome(text: &str) -> Result<Outcome, String> {
+pub(super) fn outcome(text: &str) -> Result<Outcome, String> {
     let found = Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == text);
     found.ok_or_else(|| format!("write one of {}", Outcome::ALL.map(Outcome::as_str).join(", ")))
 }

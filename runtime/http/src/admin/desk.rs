@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use saf_broker::{DeadLetters, Journal, Shared};
+use saf_broker::{DeadLetters, History, Journal, Shared};
 use saf_channel::Channel;
 use saf_event::StreamName;
 use tokio::sync::watch;
@@ -68,6 +68,14 @@ impl Desk {
 
     pub(super) fn dead_letters(&self) -> Result<&dyn DeadLetters, Problem> {
         self.broker.dead_letters().ok_or_else(stores_nothing)
+    }
+
+    pub(super) fn history(&self) -> Result<&dyn History, Problem> {
+        self.broker.history().ok_or_else(|| {
+            let detail =
+                "nothing is kept of what became of events: set history.enabled = true and restart the router";
+            Problem::new(Kind::Missing, detail)
+        })
     }
 }
 

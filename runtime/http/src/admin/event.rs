@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::admin::delivery::DeliveryView;
 use crate::admin::time::Time;
 
 /// Deeper JSON is shown in base64: readers that stop at a depth of 128 could not read the answer around it.
@@ -42,6 +43,9 @@ pub(super) struct EventView<'a> {
     root: Option<String>,
     /// How many Channels lie between the root and this event; 0 for a posted one.
     hops: u16,
+    /// What became of it, where that was asked for: the deliveries that match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliveries: Option<Vec<DeliveryView>>,
 }
 
 impl<'a> From<&'a Event> for EventView<'a> {
@@ -59,7 +63,15 @@ impl<'a> From<&'a Event> for EventView<'a> {
             parent: event.lineage.as_ref().map(|lineage| lineage.parent.to_string()),
             root: event.lineage.as_ref().map(|lineage| lineage.root.to_string()),
             hops: event.lineage.as_ref().map_or(0, |lineage| lineage.hops),
+            deliveries: None,
         }
+    }
+}
+
+impl EventView<'_> {
+    /// With what became of it.
+    pub(super) fn with(self, deliveries: Vec<DeliveryView>) -> Self {
+        Self { deliveries: Some(deliveries), ..self }
     }
 }
 

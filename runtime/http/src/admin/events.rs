@@ -7,10 +7,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
-use saf_broker::From as Start;
-use saf_event::{Event, Filter, StreamName};
+use saf_broker::{Entry, From as Start, HistoryFilter};
+use saf_event::{ChannelName, Event, Filter, StreamName};
 
 use crate::admin::answer::{Answered, json};
+use crate::admin::dead_letters;
+use crate::admin::delivery::DeliveryView;
 use crate::admin::desk::{self, Desk};
 use crate::admin::event::{self, EventView};
 use crate::admin::openapi::{Answer, Api, Operation, of};
@@ -32,6 +34,22 @@ const WHICH: &[Parameter] = &[
         "after",
         Form::Integer,
         "Only events behind this sequence; also the `next` of the page before.",
+    ),
+    Parameter::new(
+        "until",
+        Form::Time,
+        "Only events stored before this time; with `outcome` or `channel`, handled before.",
+    ),
+    Parameter::new(
+        "outcome",
+        Form::Text,
+        "Only events with an attempt that ended so (`done`, `retry`, `trap` and so on), as they were handled; `since` and `until` then \
+         mean when that was, and `after` is the `next` of the page before. Events that retention removed are left out.",
+    ),
+    Parameter::new(
+        "channel",
+        Form::Text,
+        "Only events that this Channel handled, or tried to; otherwise as `outcome`.",
     ),
 ];
 
@@ -74,9 +92,23 @@ async fn list(State(desk): State<Arc<Desk>>, uri: Uri) -> Answered {
     let filter = query.take("subject", |text| Filter::parse(text.to_owned()))?.unwrap_or_else(Filter::all);
     let since = query.take("since", str::parse::<Time>)?;
     let after = query.number("after", 0..=u64::MAX - 1)?;
+    let until = query.take("until", str::parse::<Time>)?;
+    let told = HistoryFilter {
+        channel: query.take("channel", ChannelName::parse)?,
+        outcome: query.take("outcome", dead_letters::outcome)?,
+        since: since.map(|time| time.0),
+        until: until.map(|time| time.0),
+    };
     let limit = page::limit(&mut query)?;
+    if told.channel.is_some() || told.outcome.is_some() {
+        let (found, next) = find_told(&desk, &stream, &filter, &told, after, limit).await?;
+        let items = found.iter().map(|told| told_view(&stream, told)).collect();
+        return json(&Page { items, next });
+    }
     let (events, next) = find(&desk, &stream, &filter, since, after, limit).await?;
-    let items = events.iter().map(EventView::from).collect();
+    let before = events.iter().take_while(|event| until.is_none_or(|until| event.time < until.0)).count();
+    let next = next.filter(|_| before == events.len());
+    let items = events[..before].iter().map(EventView::from).collect();
     // The broker names the sequence to go on with, a client the one that it has seen.
     let next = next.map(|next| next.saturating_sub(1).to_string());
     json(&Page { items, next })
@@ -117,6 +149,46 @@ async fn find(
     }
 }
 
+fn told_view<'a>(stream: &StreamName, (event, deliveries): &'a (Event, Vec<Entry>)) -> EventView<'a> {
+    EventView::from(event).with(deliveries.iter().map(|entry| DeliveryView::of(stream, entry)).collect())
+}
+
+/// A page of events by what became of them, each with the deliveries that match, and the history's own cursor.
+async fn find_told(
+    desk: &Desk,
+    stream: &StreamName,
+    filter: &Filter,
+    told: &HistoryFilter,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<(Vec<(Event, Vec<Entry>)>, Option<String>), Problem> {
+    let (history, journal) = (desk.history()?, desk.journal()?);
+    let mut filling = Filling::new(limit);
+    let mut cursor = after;
+    loop {
+        let page = history.list(stream, told, cursor, filling.step()).await.map_err(Problem::broker)?;
+        let mut found: Vec<(Event, Vec<Entry>)> = Vec::new();
+        for entry in page.items {
+            if let Some((_, deliveries)) =
+                found.iter_mut().find(|(event, _)| event.sequence == entry.sequence)
+            {
+                deliveries.push(entry);
+                continue;
+            }
+            match journal.get(stream, entry.sequence).await {
+                Ok(event) if filter.matches(event.subject.as_str()) => found.push((event, vec![entry])),
+                Ok(_) | Err(saf_broker::Error::NotFound(_)) => {}
+                Err(error) => return Err(Problem::broker(error)),
+            }
+        }
+        let wants = filling.add(found, |(event, _)| event::bytes(event));
+        cursor = page.next.as_deref().and_then(|next| next.parse().ok());
+        if wants == Wants::Nothing || cursor.is_none() {
+            return Ok((filling.items, page.next));
+        }
+    }
+}
+
 async fn show(State(desk): State<Arc<Desk>>, Named(sequence): Named, uri: Uri) -> Answered {
     let event = one(&desk, &sequence, &uri).await?;
     json(&EventView::from(&event))
@@ -138,11 +210,16 @@ async fn data(State(desk): State<Arc<Desk>>, Named(sequence): Named, uri: Uri) -
 async fn one(desk: &Desk, sequence: &str, uri: &Uri) -> Result<Event, Problem> {
     let mut query = Parameters::read(uri, &[OF_STREAM])?;
     let stream = desk.stream(&mut query)?;
-    let sequence = sequence.parse().map_err(|_| {
+    let sequence = sequence_in(sequence)?;
+    desk.journal()?.get(&stream, sequence).await.map_err(Problem::broker)
+}
+
+/// The sequence that a path names.
+pub(super) fn sequence_in(path: &str) -> Result<u64, Problem> {
+    path.parse().map_err(|_| {
         Problem::new(
             Kind::InvalidRequest,
             "the sequence in the path is not a number: write one such as /api/v1/events/1",
         )
-    })?;
-    desk.journal()?.get(&stream, sequence).await.map_err(Problem::broker)
+    })
 }

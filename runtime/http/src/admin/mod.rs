@@ -1,8 +1,8 @@
 //! The operators' listener: health, metrics, and the admin API under `/api/v1`. It runs on the caller's runtime, apart from
 //! ingest's threads, and is not built for speed.
 //!
-//! A resource is a file: `channels`, `streams`, `events`, `dead_letters` (and `bulk`), `tap`, `attempts`. What they share:
-//! `openapi` (a route and its description are one call), `query`, `page`, `answer`, `sse`, `event` and `time`. Deliberately absent:
+//! A resource is a file: `channels`, `streams`, `events` (with `tree` and `why`), `dead_letters` (and `bulk`), `tap`, `attempts`. What they share:
+//! `openapi` (a route and its description are one call), `query`, `page`, `answer`, `sse`, `event`, `delivery` and `time`. Deliberately absent:
 //! changing the configuration, and publishing, which is ingest's.
 
 mod answer;
@@ -10,6 +10,7 @@ mod attempts;
 mod bulk;
 mod channels;
 mod dead_letters;
+mod delivery;
 mod desk;
 mod event;
 mod events;
@@ -20,6 +21,8 @@ mod sse;
 mod streams;
 mod tap;
 mod time;
+mod tree;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +122,8 @@ fn api(desk: Desk) -> Router {
         channels::routes,
         streams::routes,
         events::routes,
+        tree::routes,
+        why::routes,
         dead_letters::routes,
         bulk::routes,
         tap::routes,

@@ -5,6 +5,7 @@ use bytestring::ByteString;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use saf_event::{NewEvent, Subject};
+use saf_telemetry::{Place, Tracer};
 
 use crate::ingest::raw::{self, HeaderRules};
 use crate::ingest::rules::Trace;
@@ -82,7 +83,7 @@ impl Format {
         max_batch: usize,
         header_rules: &HeaderRules,
     ) -> Result<Posted, Problem> {
-        let mut posted = match self {
+        Ok(match self {
             Self::Raw(subject) => Posted::One(raw::event(subject, headers, body, header_rules)?),
             Self::Binary(subject) => {
                 Posted::One(cloudevents::CloudEvent::binary(headers, body)?.into_event(subject)?)
@@ -111,21 +112,50 @@ impl Format {
                     Posted::One(envelope.into_event(raw::idempotency_key(headers)?)?)
                 }
             }
-        };
-        posted.stamp(&Trace::of(headers));
-        Ok(posted)
+        })
     }
 }
 
 impl Posted {
-    fn stamp(&mut self, trace: &Trace) {
+    /// Gives each event its place in a trace; says where the spans stand that are to be recorded.
+    pub(super) fn stamp(&mut self, trace: &Trace, tracer: &Tracer) -> Places {
         match self {
-            Self::One(event) => trace.stamp(&mut event.headers),
+            Self::One(event) => Places::One(trace.stamp(tracer, &mut event.headers)),
             Self::Many(events) => {
-                for event in events.iter_mut().flatten() {
-                    trace.stamp(&mut event.headers);
+                let stamp = |event: &mut Result<NewEvent, Problem>| {
+                    event.as_mut().ok().and_then(|event| trace.stamp(tracer, &mut event.headers))
+                };
+                let mut places = Vec::new();
+                for (n, event) in events.iter_mut().enumerate() {
+                    places.extend(stamp(event).map(|place| (n, place)));
                 }
+                Places::Some(places)
             }
+        }
+    }
+}
+
+/// Where the spans stand of a request's events.
+#[derive(Debug)]
+pub(super) enum Places {
+    /// Of its only event.
+    One(Option<Place>),
+    /// Of these of its events, counted from 0.
+    Some(Vec<(usize, Place)>),
+}
+
+impl Places {
+    pub(super) fn all(self) -> Vec<(usize, Place)> {
+        match self {
+            Self::One(place) => place.into_iter().map(|place| (0, place)).collect(),
+            Self::Some(places) => places,
+        }
+    }
+
+    pub(super) fn one(&self) -> Option<Place> {
+        match self {
+            Self::One(place) => *place,
+            Self::Some(places) => places.first().map(|(_, place)| *place),
         }
     }
 }

@@ -39,6 +39,7 @@ use hyper::service::service_fn;
 use opentelemetry::metrics::Meter;
 use saf_broker::{Durability, Shared};
 use saf_event::StreamName;
+use saf_telemetry::Tracer;
 
 use crate::auth::Tokens;
 use crate::health::Probe;
@@ -53,6 +54,8 @@ pub struct Ingest;
 pub struct Deps {
     /// Where its instruments come from.
     pub meter: Meter,
+    /// Where spans go.
+    pub tracer: Tracer,
     /// What `/readyz` shows beside the broker.
     pub readiness: Arc<dyn Readiness>,
 }
@@ -98,7 +101,8 @@ struct Context {
     origin: Origin,
     headers: Arc<raw::HeaderRules>,
     probe: Probe,
-    metrics: metrics::Ingest,
+    metrics: Arc<metrics::Ingest>,
+    tracer: Tracer,
     tasks: server::Tasks,
 }
 
@@ -121,7 +125,8 @@ impl Context {
             tokens,
             headers: Arc::new(raw::HeaderRules { id: config.id_header()?, forward: config.forwarding()? }),
             probe: Probe::new(Arc::clone(&broker), deps.readiness),
-            metrics: metrics::Ingest::new(&deps.meter),
+            metrics: Arc::new(metrics::Ingest::new(&deps.meter)),
+            tracer: deps.tracer,
             tasks: listener.tasks(),
             broker,
         })

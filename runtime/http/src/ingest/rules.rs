@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 use http::header::{HeaderMap, HeaderValue};
-use saf_event::{EventId, Headers, MAX_ID_BYTES, TraceContext};
+use saf_event::{EventId, Headers, MAX_ID_BYTES, TRACEPARENT, TraceContext};
+use saf_telemetry::{Place, Tracer};
 
 use crate::problem::{Kind, Problem};
 
@@ -54,31 +55,35 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let context = header("traceparent").and_then(TraceContext::parse);
+        let context = header(TRACEPARENT).and_then(TraceContext::parse);
         let state = context.and_then(|_| header("tracestate"));
         Self { context, state: state.filter(|s| s.len() <= MAX_TRACESTATE_BYTES).map(ByteString::from) }
     }
 
     /// Gives an event its place in a trace: a child of its own `traceparent`, else of the request's, else of the CloudEvents
-    /// extension's, else the root of a new trace.
-    pub(super) fn stamp(&self, headers: &mut Headers) {
+    /// extension's, else the root of a new trace. Says where its span stands, when one is to be recorded.
+    pub(super) fn stamp(&self, tracer: &Tracer, headers: &mut Headers) -> Option<Place> {
         let parse = |name| headers.get(name).and_then(|value| TraceContext::parse(value));
-        let context = match (parse("traceparent"), self.context) {
-            (Some(own), _) => own.child(),
+        let parent = match (parse(TRACEPARENT), self.context) {
+            (Some(own), _) => Some(own),
             (None, Some(request)) => {
                 if let Some(state) = &self.state {
                     headers.set("tracestate", state.clone());
                 }
-                request.child()
+                Some(request)
             }
-            (None, None) => parse("ce-traceparent").map_or_else(TraceContext::root, TraceContext::child),
+            (None, None) => parse("ce-traceparent"),
         };
-        headers.set("traceparent", context.header());
+        let (context, place) = tracer.posted(parent);
+        headers.set(TRACEPARENT, context.header());
+        place
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use saf_telemetry::Ratio;
+
     use super::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -91,7 +96,10 @@ mod tests {
         for (name, value) in event {
             headers.push(*name, *value).expect("valid");
         }
-        Trace::of(&request).stamp(&mut headers);
+        let tracer = Tracer::new(Ratio::new(0.0), 1);
+        let place = Trace::of(&request).stamp(&tracer, &mut headers);
+        let context = TraceContext::parse(headers.get(TRACEPARENT).expect("always there")).expect("valid");
+        assert_eq!(place.map(|place| place.context), context.is_sampled().then_some(context));
         headers
     }
 

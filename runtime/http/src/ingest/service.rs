@@ -13,6 +13,7 @@ use saf_event::StreamName;
 
 use crate::health::Probe;
 use crate::ingest::format::{Format, Posted};
+use crate::ingest::rules::Trace;
 use crate::ingest::{Context, answer, body, publish};
 use crate::metrics::Outcome;
 use crate::problem::{Kind, Problem};
@@ -63,14 +64,16 @@ async fn store(
     let (head, body) = request.into_parts();
     let (format, stream) = admit(cx, &head)?;
     let (body, lease) = body::read(body, cx.limits, &cx.budget).await?;
-    match format.read(&head.headers, body, cx.max_batch, &cx.headers)? {
+    let mut posted = format.read(&head.headers, body, cx.max_batch, &cx.headers)?;
+    let places = posted.stamp(&Trace::of(&head.headers), &cx.tracer);
+    match posted {
         Posted::One(event) => {
-            let stored = publish::one(cx, stream, event, lease).await?;
+            let stored = publish::one(cx, stream, event, places.one(), lease).await?;
             cx.metrics.events(1, stored.outcome());
             Ok((answer::one(&stored, &cx.durability), stored.outcome()))
         }
         Posted::Many(events) => {
-            let results = publish::many(cx, stream, events, lease).await;
+            let results = publish::many(cx, stream, events, places, lease).await;
             for same in results.chunk_by(|a, b| answer::of(a) == answer::of(b)) {
                 cx.metrics.events(same.len() as u64, answer::of(&same[0]));
             }

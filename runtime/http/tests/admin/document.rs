@@ -28,6 +28,7 @@ pub(crate) async fn every_answer_has_the_documented_fields(on: On) {
                 "POST /api/v1/dead-letters/replay" => {
                     (asked, "{\"limit\": 1, \"filter\": {\"outcome\": \"trap\"}}")
                 }
+                "GET /api/v1/events/{sequence}/why" => (asked + "?channel=worker", ""),
                 _ => (asked.replace("{id}", id(1)), ""),
             };
             refuses_what_is_not_documented(&scene, method, &asked, operation).await;
@@ -77,8 +78,14 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
     }
     if let Some(choices) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
         let is_fitting = |choice: &&Value| choice["type"] != "null" || value.is_null();
-        let choice =
-            choices.iter().filter(is_fitting).find(|choice| value.is_null() == (choice["type"] == "null"));
+        // Of objects with a tag, the one with that tag.
+        let is_tagged = |choice: &&Value| {
+            let tags = choice["properties"].as_object().into_iter().flatten();
+            tags.filter_map(|(name, property)| Some((name, property.get("const")?)))
+                .all(|(name, tag)| value[name] == *tag)
+        };
+        let mut choices = choices.iter().filter(is_fitting).filter(is_tagged);
+        let choice = choices.find(|choice| value.is_null() == (choice["type"] == "null"));
         return fits(
             document,
             choice.unwrap_or_else(|| panic!("{at}: {value} is none of {schema}")),
@@ -146,5 +153,39 @@ pub(crate) async fn the_reference_names_every_path_and_every_problem(on: On) {
         let name = kind.urn().rsplit(':').next().expect("a name");
         let row = format!("| `{name}` | {} | ", kind.status().as_u16());
         assert!(rows.iter().any(|line| line.starts_with(&row)), "docs/http.md lacks {row}");
+    }
+}
+
+/// The examples that people read have the fields that answers have, all that are always there and no other.
+pub(crate) async fn examples_in_the_reference_fit_what_they_show(on: On) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http.md");
+    let text = std::fs::read_to_string(path).expect("docs/http.md");
+    let document = Scene::start(on, &[]).await.get("/api/v1/openapi.json").await;
+    let mut shown = Vec::new();
+    for behind in text.split("<!-- schema: ").skip(1) {
+        let (name, rest) = behind.split_once(" -->\n```json\n").expect("a block of JSON behind the mark");
+        let example = rest.split("\n```").next().expect("a block");
+        let example =
+            serde_json::from_str(example).unwrap_or_else(|error| panic!("docs/http.md: {name}: {error}"));
+        let schema = &document["components"]["schemas"][name];
+        assert!(schema.is_object(), "there is no schema {name}");
+        fits(&document, schema, &example, &format!("docs/http.md: {name}"));
+        shown.push(name);
+    }
+    for name in ["Channel", "DeadLetter", "Event", "Problem", "SettledAttempt", "Stream"] {
+        assert!(shown.contains(&name), "docs/http.md shows no {name}");
+    }
+    let saf_http::Config { max_body, max_batch, max_in_flight, max_connections, header_timeout, .. } =
+        saf_http::Config::default();
+    let limits = format!(
+        "`max_body` ({} MiB), `max_batch` ({max_batch} events), `max_in_flight` ({} MiB of",
+        max_body.0 >> 20,
+        max_in_flight.0 >> 20
+    );
+    let more = format!("`body_timeout` ({header_timeout} each");
+    let connections = format!("`max_connections` ({} {:03})", max_connections / 1000, max_connections % 1000);
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [limits, more, connections] {
+        assert!(flat.contains(&part), "docs/http.md lacks the limit {part:?}");
     }
 }

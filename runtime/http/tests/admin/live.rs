@@ -47,8 +47,8 @@ pub(crate) async fn a_tap_that_is_not_read_skips_and_says_how_many(on: On) {
     let data = vec![b'x'; 32 << 10];
     for batch in 0..EVENTS / BATCH {
         let ids = batch * BATCH..(batch + 1) * BATCH;
-        let events = ids.map(|n| event("a", &n.to_string(), None, &data)).collect();
-        let stored = scene.broker.publish_all(&stream("events"), events).await;
+        let events: Vec<_> = ids.map(|n| event("a", &n.to_string(), None, &data)).collect();
+        let stored = scene.broker.publish_all(&stream("events"), &events).await;
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
     }
     let (mut shown, mut skipped, mut last) = (0, 0, 0);

@@ -12,6 +12,7 @@ mod live;
 mod nats;
 mod refusals;
 mod scene;
+mod told;
 
 macro_rules! promises {
     ($($file:ident { $($promise:ident,)* })*) => {
@@ -42,6 +43,7 @@ promises! {
     }
     channels {
         channels_are_listed_by_name_and_shown,
+        what_attempts_took_and_how_far_behind_a_channel_is_can_be_told_apart,
         a_paused_channel_takes_nothing_until_it_is_resumed,
     }
     dead_letters {
@@ -61,9 +63,16 @@ promises! {
         attempts_are_shown_as_they_settle,
         streams_without_an_end_end_with_the_listener,
     }
+    told {
+        every_attempt_leaves_a_record,
+        a_tree_shows_what_came_of_an_event_through_all_channels,
+        events_are_listed_by_what_became_of_them,
+        why_is_answered_in_every_situation,
+    }
     document {
         every_answer_has_the_documented_fields,
         the_reference_names_every_path_and_every_problem,
+        examples_in_the_reference_fit_what_they_show,
     }
     refusals {
         what_cannot_be_used_is_named,

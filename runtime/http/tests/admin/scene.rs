@@ -12,6 +12,7 @@ use saf_channel::{Channel, Config, Metrics};
 use saf_event::{ChannelName, Dedupe, EventId, Headers, NewEvent, Size, StreamName, Subject};
 use saf_host::{Component, Host};
 use saf_http::{Admin, AdminConfig, AdminDeps, Report, Running, Verdict};
+use saf_telemetry::Tracer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -49,6 +50,7 @@ pub(crate) enum On {
 pub(crate) struct Scene {
     pub(crate) broker: Shared,
     pub(crate) host: Arc<Host>,
+    pub(crate) plan: Plan,
     pub(crate) channels: Vec<Arc<Channel>>,
     pub(crate) nats: Option<Nats>,
     running: Option<Running>,
@@ -82,6 +84,7 @@ impl Scene {
                 .map(|name| StreamPlan { name: stream(name), config: small() })
                 .into(),
             channels: sections.iter().map(|(name, config)| saf_channel::plan(name, config, false)).collect(),
+            ..Plan::default()
         };
         broker.prepare(&plan).await.expect("prepared");
 
@@ -99,6 +102,7 @@ impl Scene {
             io: Handle::current(),
             guests: Handle::current(),
             metrics: Metrics::new(&meter),
+            tracer: Tracer::off(),
         };
         let mut channels = Vec::new();
         for (plan, (_, config)) in plan.channels.iter().zip(sections) {
@@ -119,6 +123,7 @@ impl Scene {
         Self {
             broker,
             host,
+            plan,
             channels,
             nats,
             running: Some(running),
@@ -144,6 +149,11 @@ impl Scene {
     /// Stores an event whose id is its data; the sequence that it got.
     pub(crate) async fn publish(&self, subject: &str, data: &str) -> u64 {
         self.store("events", event(subject, data, Some("text/plain"), data.as_bytes())).await
+    }
+
+    /// Stores an event with an id of its own; the sequence that it got.
+    pub(crate) async fn publish_as(&self, subject: &str, id: &str, data: &str) -> u64 {
+        self.store("events", event(subject, id, Some("text/plain"), data.as_bytes())).await
     }
 
     pub(crate) async fn store(&self, into: &str, event: NewEvent) -> u64 {
@@ -198,6 +208,17 @@ pub(crate) fn rejecting(subject: &str, also: &str) -> String {
         "component = '{}'\nsubjects = ['{subject}']\n{also}\nconfig = {{ mode = 'reject' }}",
         guest_path("hostile").display()
     )
+}
+
+/// A Channel that fails as the data says: `also` is more of its section.
+pub(crate) fn failing(subject: &str, also: &str) -> String {
+    format!("component = '{}'\nsubjects = ['{subject}']\n{also}", guest_path("fail").display())
+}
+
+/// A Channel that emits what comes, under `echo.`.
+pub(crate) fn echoing(subject: &str) -> String {
+    let echo = guest_path("echo");
+    format!("component = '{}'\nsubjects = ['{subject}']\nemit.subjects = ['echo.>']", echo.display())
 }
 
 /// A Channel that takes all that comes.

@@ -80,8 +80,8 @@ impl Broker for Double {
         self.take(event).boxed()
     }
 
-    fn publish_all<'a>(&'a self, _: &'a StreamName, events: Vec<NewEvent>) -> BoxFuture<'a, Vec<Verdict>> {
-        futures::future::join_all(events.into_iter().map(|event| self.take(event))).boxed()
+    fn publish_all<'a>(&'a self, _: &'a StreamName, events: &'a [NewEvent]) -> BoxFuture<'a, Vec<Verdict>> {
+        futures::future::join_all(events.iter().cloned().map(|event| self.take(event))).boxed()
     }
 
     fn subscribe<'a>(&'a self, _: &'a ChannelPlan) -> BoxFuture<'a, Result<Feed, Error>> {

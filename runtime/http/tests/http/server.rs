@@ -8,6 +8,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use saf_broker::{Plan, Shared, StreamConfig, StreamPlan};
 use saf_event::StreamName;
 use saf_http::{Admin, AdminConfig, AdminDeps, Config, Deps, Ingest, Report, Running, Verdict};
+use saf_telemetry::Tracer;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -33,7 +34,7 @@ pub(crate) async fn embedded() -> (Shared, TempDir) {
     let streams = ["events", "other"]
         .map(|name| StreamPlan { name: stream(name), config: StreamConfig::default() })
         .into();
-    broker.prepare(&Plan { streams, channels: Vec::new() }).await.expect("the streams are made");
+    broker.prepare(&Plan { streams, ..Plan::default() }).await.expect("the streams are made");
     (broker, folder)
 }
 
@@ -57,7 +58,8 @@ impl Server {
             config.threads = 1;
         }
         let (registry, provider) = metrics();
-        let deps = Deps { meter: provider.meter("saf"), readiness: Arc::new(move || report(verdict)) };
+        let (meter, readiness) = (provider.meter("saf"), Arc::new(move || report(verdict)));
+        let deps = Deps { meter, tracer: Tracer::off(), readiness };
         let running = Ingest::start(&config, broker, deps).expect("it starts");
         Self { running, registry, _provider: provider }
     }

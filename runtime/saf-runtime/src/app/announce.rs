@@ -23,6 +23,10 @@ pub(super) fn announce(router: &Router) {
     }
     tracing::info!(broker = profile.kind, "a 202 means: {durability}");
     tracing::info!("health and metrics: http://{}/readyz and /metrics", router.doors.admin());
+    let Some(ingest) = router.doors.ingest() else {
+        tracing::info!("ready: Channels only; events come in at routers with --role producer");
+        return;
+    };
     let subjects = channels.iter().flat_map(|channel| channel.config().subjects);
     let subject = subjects
         .map(|filter| filter.to_string())
@@ -31,7 +35,7 @@ pub(super) fn announce(router: &Router) {
     tracing::info!(
         "ready: curl -X POST -H 'Content-Type: application/json' -d '{{\"subject\": \"{}\", \"data\": {{\"a\": 1}}}}' http://{}/api/event",
         subject.as_deref().unwrap_or("hello"),
-        router.doors.ingest()
+        ingest
     );
 }
 

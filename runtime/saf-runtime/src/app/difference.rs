@@ -78,7 +78,7 @@ pub(super) fn keep_fixed(current: &Config, mut wanted: Config) -> (Config, Vec<S
             }
         )*};
     }
-    keep!(http admin broker host log);
+    keep!(http admin broker history host log);
     for (name, stream) in &mut wanted.streams {
         let Some(running) = current.streams.get(name) else { continue };
         // The subjects of every consumer of the stream hang on these.

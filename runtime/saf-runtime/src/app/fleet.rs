@@ -119,6 +119,13 @@ impl Fleet {
         self.streams.subscribe()
     }
 
+    /// The streams that are configured, with their `max_bytes`. Waits for a reload that is going on.
+    pub(super) async fn limits(&self) -> Vec<(StreamName, u64)> {
+        let state = self.state.lock().await;
+        let streams = state.config.streams.iter();
+        streams.map(|(name, stream)| (name.clone(), stream.max_bytes.0)).collect()
+    }
+
     /// What the last reload refused.
     pub(super) fn refused(&self) -> watch::Receiver<Refusals> {
         self.refused.subscribe()

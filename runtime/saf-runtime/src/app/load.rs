@@ -23,7 +23,10 @@ pub(super) async fn load(
     let component = |(name, channel): (&ChannelName, &saf_channel::Config)| {
         let file = channel.component.as_path();
         let component = match loaded.get(file) {
-            Some(Ok(component)) => Ok(component.clone()),
+            Some(Ok(component)) => match component.check_grants(&channel.grants) {
+                Ok(()) => Ok(component.clone()),
+                Err(error) => Err(format!("{}: {error}", file.display())),
+            },
             Some(Err(error)) => Err(format!("{}: {error}", file.display())),
             None => Err(format!("{} was not loaded", file.display())),
         };

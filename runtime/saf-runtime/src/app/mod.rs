@@ -11,6 +11,8 @@ mod follow;
 mod load;
 mod readiness;
 mod reload;
+mod role;
+mod vitals;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -31,9 +33,11 @@ use crate::telemetry::Instruments;
 pub(crate) use fleet::Fleet;
 pub(crate) use follow::{follow, hangups};
 pub(crate) use reload::{Change, Succession};
+pub(crate) use role::Role;
 pub(crate) use watch::{Target, Watch};
 
 use doors::Doors;
+use vitals::Vitals;
 
 /// Wait between two tries at a broker that is not there.
 const BROKER_RETRY: Duration = Duration::from_secs(2);
@@ -51,6 +55,7 @@ pub(crate) struct Router {
     host: Arc<Host>,
     broker: Shared,
     fleet: Fleet,
+    vitals: Vitals,
     doors: Doors,
 }
 
@@ -58,6 +63,7 @@ impl Router {
     /// Opens everything that the configuration names, however long the broker takes to come up. `None` when a signal came first.
     pub(crate) async fn open(
         config: Config,
+        role: Role,
         places: Places,
         instruments: &Instruments,
         signals: &mut Signals,
@@ -70,16 +76,18 @@ impl Router {
             components.insert(name, component);
         }
         let Some((broker, notes)) = open(&config, signals).await? else { return Ok(None) };
+        let vitals = Vitals::observe(&instruments.meter, &broker);
         let deps = Deps {
             broker: broker.clone(),
             host: host.clone(),
             io: places.io,
             guests: places.guests,
             metrics: Metrics::new(&instruments.meter),
+            tracer: instruments.tracer.clone(),
         };
         let fleet = Fleet::start(config.clone(), components, deps, notes).await?;
-        let doors = Doors::open(&config, &broker, &fleet, instruments)?;
-        Ok(Some(Self { host, broker, fleet, doors }))
+        let doors = Doors::open(&config, role, &broker, &fleet, instruments)?;
+        Ok(Some(Self { host, broker, fleet, vitals, doors }))
     }
 
     /// Says in the log what runs, and where.
@@ -87,8 +95,8 @@ impl Router {
         announce::announce(self);
     }
 
-    /// Where events come in.
-    pub(crate) fn ingest(&self) -> SocketAddr {
+    /// Where events come in, if they do here.
+    pub(crate) fn ingest(&self) -> Option<SocketAddr> {
         self.doors.ingest()
     }
 
@@ -103,13 +111,14 @@ impl Router {
         mut signals: Signals,
         beside: impl AsyncFnOnce(&Fleet) -> Failure,
     ) -> Result<(), Failure> {
-        let Self { host, broker, fleet, mut doors } = self;
+        let Self { host, broker, fleet, vitals, mut doors } = self;
         let end = tokio::select! {
             signal = signals.next() => Ok(signal),
             reason = failed(&broker) => Err(Failure::Store(reason)),
             reason = fleet.failed() => Err(Failure::Internal(reason)),
             () = doors.ended() => Err(Failure::Internal("a listener ended by itself".to_owned())),
             () = sweep(&host) => Err(Failure::Internal("the sweep of idle instances ended".to_owned())),
+            () = Box::pin(vitals.watch(&fleet)) => Err(Failure::Internal("the look at the streams ended".to_owned())),
             failure = beside(&fleet) => Err(failure),
         };
         let grace = match &end {

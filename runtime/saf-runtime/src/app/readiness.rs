@@ -10,15 +10,17 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use super::fleet::{Fleet, Refusals};
+use super::role::Role;
 
 pub(super) struct Ready {
+    role: Role,
     channels: watch::Receiver<Vec<Arc<Channel>>>,
     refused: watch::Receiver<Refusals>,
 }
 
 impl Ready {
-    pub(super) fn of(fleet: &Fleet) -> Self {
-        Self { channels: fleet.channels(), refused: fleet.refused() }
+    pub(super) fn of(fleet: &Fleet, role: Role) -> Self {
+        Self { role, channels: fleet.channels(), refused: fleet.refused() }
     }
 }
 
@@ -41,6 +43,7 @@ impl Readiness for Ready {
         let refused = self.refused.borrow().clone();
         let fine = troubled.is_empty() && refused.is_empty();
         let mut parts = Map::new();
+        parts.insert("role".to_owned(), self.role.to_string().into());
         parts.insert("channels".to_owned(), json!({ "running": channels.len(), "troubled": troubled }));
         if !refused.is_empty() {
             parts.insert("reload".to_owned(), json!({ "refused": refused }));

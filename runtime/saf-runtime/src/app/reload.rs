@@ -251,5 +251,6 @@ fn plan(wanted: &Config, state: &State, steps: &BTreeMap<ChannelName, Step>, sta
     Plan {
         streams: wanted.streams.iter().map(stream).collect(),
         channels: steps.iter().filter_map(channel).collect(),
+        history: wanted.history.clone(),
     }
 }

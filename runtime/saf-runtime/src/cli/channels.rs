@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use ureq::http::Method;
 
 use super::client::{Ask, Client, Query, Server, encoded};
+use super::live::percentile;
 use super::table::{Column, Format, Limit, Listing, Output, Row, Sheet, list, show};
-use super::text::{Time, printable, short};
+use super::text::{Time, micros, printable, short};
 use crate::exit::Failure;
 
 const SUBJECTS_CHARS: usize = 40;
@@ -59,7 +60,7 @@ impl Channels {
         let format = self.output.format;
         match self.action.unwrap_or_else(|| Action::List(Limit::default())) {
             Action::List(limit) => {
-                list::<Channel>(&client, "/api/v1/channels", &Query::default(), None, limit, format)
+                list::<Channel>(&client, "/api/v1/channels", &behind_now(), None, limit, format)
             }
             Action::Inspect(named) => named.inspect(&client, format),
             Action::Pause(named) => named.switch(&client, "pause", format),
@@ -68,15 +69,18 @@ impl Channels {
     }
 }
 
+/// A person wants to see how far a Channel is behind now, not at the router's last look.
+fn behind_now() -> Query {
+    Query::default().with("lag", Some("now"))
+}
+
 impl Named {
     fn path(&self) -> String {
         format!("/api/v1/channels/{}", encoded(&self.name))
     }
 
     fn inspect(&self, client: &Client, format: Format) -> Result<(), Failure> {
-        show(client, &self.path(), &Query::default(), format, |channel: &Channel, out| {
-            channel.sheet().print(out)
-        })
+        show(client, &self.path(), &behind_now(), format, |channel: &Channel, out| channel.sheet().print(out))
     }
 
     fn switch(&self, client: &Client, verb: &str, format: Format) -> Result<(), Failure> {
@@ -114,6 +118,12 @@ pub(crate) struct Channel {
     #[serde(default)]
     attempts: BTreeMap<String, u64>,
     #[serde(default)]
+    fuel: u64,
+    #[serde(default)]
+    peak_memory: u64,
+    #[serde(default)]
+    durations: Vec<(u64, u64)>,
+    #[serde(default)]
     emissions: u64,
     #[serde(default)]
     dead_letters: u64,
@@ -125,6 +135,8 @@ pub(crate) struct Channel {
     waiting: u64,
     #[serde(default)]
     lag: Lag,
+    #[serde(default)]
+    behind_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -163,6 +175,17 @@ impl Channel {
         }
     }
 
+    /// What an attempt took, since the Channel started.
+    fn attempt(&self) -> String {
+        let (Some(p50), Some(p99)) = (percentile(&self.durations, 0.5), percentile(&self.durations, 0.99))
+        else {
+            return String::new();
+        };
+        let fuel = self.fuel.checked_div(self.attempts.values().sum()).unwrap_or(0);
+        let peak = saf_event::Size(self.peak_memory);
+        format!("p50 {}, p99 {}, fuel {fuel}, at most {peak} of memory", micros(p50), micros(p99))
+    }
+
     fn sheet(&self) -> Sheet {
         let lines =
             |texts: &[String]| texts.iter().map(|text| printable(text)).collect::<Vec<_>>().join("\n");
@@ -187,6 +210,7 @@ impl Channel {
             .with("max attempts", self.max_attempts.map(|n| n.to_string()).unwrap_or_default())
             .with("limits", limits.join("\n"))
             .with("attempts", counts(&self.attempts))
+            .with("an attempt", self.attempt())
             .with("emissions", self.emissions.to_string())
             .with("dead letters", self.dead_letters.to_string())
             .with("given back", self.released.to_string())
@@ -194,6 +218,15 @@ impl Channel {
             .with(
                 "behind",
                 format!("{} not handed out, {} not settled, floor {}", lag.pending, lag.unsettled, lag.floor),
+            )
+            .with(
+                "oldest",
+                match self.behind_ms {
+                    None | Some(0) => String::new(),
+                    Some(millis) => {
+                        format!("stored {} ago, not settled", saf_event::Span(Duration::from_millis(millis)))
+                    }
+                },
             )
             .with("expired", if lag.expired == 0 { String::new() } else { lag.expired.to_string() })
     }

@@ -20,7 +20,7 @@ pub(crate) fn check(file: &ConfigFile) -> Result<(), Failure> {
     let mut broken = Vec::new();
     for (name, channel) in &config.channels {
         let loaded = runtime.block_on(host.load(&channel.component));
-        if loaded.is_err() {
+        if loaded.as_ref().map_or(true, |component| component.check_grants(&channel.grants).is_err()) {
             broken.push(name.as_str());
         }
         describe(&mut text, name, channel, loaded).map_err(Failure::internal)?;
@@ -54,6 +54,9 @@ fn describe(
     if !channel.grants.tcp.is_empty() {
         let endpoints: Vec<_> = channel.grants.tcp.iter().map(ToString::to_string).collect();
         writeln!(text, "  connects   {}", endpoints.join(", "))?;
+    }
+    if channel.grants.keyvalue {
+        writeln!(text, "  remembers  up to {} of state", channel.limits.state_max)?;
     }
     let limits = &channel.limits;
     writeln!(text, "  an event   fuel {}, {}, {} of memory", limits.fuel, limits.timeout, limits.memory)?;
@@ -94,13 +97,8 @@ fn flow(text: &mut String, config: &Config) -> std::fmt::Result {
             if fed.is_empty() { "(no Channel)".to_owned() } else { fed.join(", ") }
         )?;
     }
-    for name in graph.fed_by_posts_only() {
-        writeln!(text, "  note: no Channel feeds {name}; only posted events reach it")?;
-    }
-    for path in graph.loops() {
-        let names: Vec<_> = path.iter().map(|name| name.as_str()).collect();
-        let path = format!("{} -> {}", names.join(" -> "), names[0]);
-        writeln!(text, "  warning: events may go round: {path}; max_hops ends it with a dead letter")?;
+    for remark in graph.remarks() {
+        writeln!(text, "  {remark}")?;
     }
     Ok(())
 }

@@ -47,6 +47,11 @@ impl Server {
         Client::new(Door::Admin, &self.url, self.token())
     }
 
+    /// The admin listener, as it was named.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The token, unless it is empty.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref().filter(|token| !token.is_empty())
@@ -361,7 +366,7 @@ fn is_tls(error: &ureq::Error) -> bool {
 }
 
 /// TLS with the system's authorities. Some that cannot be read are no error: the handshake says when one is missing.
-fn system_tls() -> TlsConfig {
+pub(crate) fn system_tls() -> TlsConfig {
     let found = rustls_native_certs::load_native_certs();
     let roots = found.certs.iter().map(|der| Certificate::from_der(der).to_owned());
     TlsConfig::builder()

@@ -7,6 +7,7 @@ use ureq::http::Method;
 
 use super::client::{Ask, Client, Patience, Query, Server, encoded};
 use super::item::Item;
+use super::stopped::Stopped;
 use super::table::{Column, Format, Limit, Out, Output, Row, Sheet, list, read, show};
 use super::text::{Time, json_line, micros, printable, printable_lines, short, since};
 use crate::exit::Failure;
@@ -326,9 +327,18 @@ impl Attempt {
                 ),
             )
             .with("reason", block(&self.reason))
+            .with("place", self.place().map(|place| printable(&place)).unwrap_or_default())
             .with("backtrace", if same { "as before".to_owned() } else { block(&self.backtrace) })
             .with("stderr", block(&self.stderr))
             .print(out)
+    }
+}
+
+impl Attempt {
+    /// Where in the author's own sources it was, as far as its language says.
+    fn place(&self) -> Option<String> {
+        let last_words = self.stderr.as_deref().filter(|_| self.outcome == saf_event::Outcome::Trap.as_str());
+        Stopped::of(self.reason.as_deref().unwrap_or_default(), self.backtrace.as_deref(), last_words).place
     }
 }
 

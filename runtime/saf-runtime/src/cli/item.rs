@@ -32,7 +32,7 @@ pub(crate) struct Item {
     #[serde(default)]
     pub(crate) parent: Option<String>,
     #[serde(default)]
-    root: Option<String>,
+    pub(crate) root: Option<String>,
     #[serde(default)]
     hops: Option<u16>,
 }

@@ -8,7 +8,11 @@ mod completions;
 mod dead_letters;
 mod dev;
 mod events;
+mod graph;
+mod health;
 mod item;
+mod live;
+mod man;
 mod new;
 mod paint;
 mod place;
@@ -17,11 +21,13 @@ mod sandbox;
 mod schema;
 mod send;
 mod sse;
+mod stopped;
 mod store;
 mod table;
 mod tap;
 mod test;
 mod text;
+mod top;
 
 use std::path::PathBuf;
 
@@ -29,6 +35,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::exit::Failure;
+
+pub(crate) use client::system_tls;
 
 /// Routes events to sandboxed WebAssembly Channels.
 ///
@@ -38,7 +46,7 @@ use crate::exit::Failure;
 #[command(name = "saf-runtime", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    file: ConfigFile,
+    run: run::Run,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -75,9 +83,11 @@ impl ConfigFile {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the router (the same as no command).
-    Run(ConfigFile),
+    Run(run::Run),
     /// Check the configuration, the components and how events flow between Channels; start nothing.
     Check(ConfigFile),
+    /// Show how events flow between Channels: as text, for Graphviz or Mermaid, with live rates.
+    Graph(graph::Graph),
     /// Start a Channel: a folder with sources, a test case and a README, and its section in router.toml.
     New(new::New),
     /// Build Channels with their own build commands, and check the components.
@@ -90,6 +100,8 @@ enum Command {
     Send(send::Send),
     /// Watch events as they are stored.
     Tap(tap::Tap),
+    /// See what every Channel is doing right now.
+    Top(top::Top),
     /// Look at stored events.
     Events(events::Events),
     /// See how Channels are; pause and resume them.
@@ -97,33 +109,41 @@ enum Command {
     /// Look at dead letters; replay or delete them.
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::DeadLetters),
+    /// Ask whether a router is ready; for health checks of containers.
+    Health(health::Health),
     /// Look after the files of an embedded store.
     Store(store::Store),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Print a shell's completions.
     Completions(completions::Completions),
+    /// Write the manual pages.
+    Man(man::Man),
 }
 
 impl Arguments {
     /// Runs what was asked for.
     pub(crate) fn execute(self) -> Result<(), Failure> {
         let ended = match self.command {
-            None => run::run(&self.file),
-            Some(Command::Run(file)) => run::run(&file),
+            None => self.run.run(),
+            Some(Command::Run(run)) => run.run(),
             Some(Command::Check(file)) => check::check(&file),
+            Some(Command::Graph(graph)) => graph.run(),
             Some(Command::New(new)) => new.run(),
             Some(Command::Build(build)) => build.run(),
             Some(Command::Dev(dev)) => dev.run(),
             Some(Command::Test(test)) => test.run(),
             Some(Command::Send(send)) => send.run(),
             Some(Command::Tap(tap)) => tap.run(),
+            Some(Command::Top(top)) => top.run(),
             Some(Command::Events(events)) => events.run(),
             Some(Command::Channels(channels)) => channels.run(),
             Some(Command::DeadLetters(dead_letters)) => dead_letters.run(),
+            Some(Command::Health(health)) => health.run(),
             Some(Command::Store(store)) => store.run(),
             Some(Command::Schema) => schema::print(),
             Some(Command::Completions(completions)) => completions.print(),
+            Some(Command::Man(man)) => man.write(),
         };
         match ended {
             Err(Failure::ReaderLeft) => Ok(()),

@@ -4,9 +4,10 @@
 use std::io::IsTerminal;
 
 /// Whether output is coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Paint {
     /// As it is.
+    #[default]
     Plain,
     /// With the terminal's own colours.
     Coloured,

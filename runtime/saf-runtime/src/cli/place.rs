@@ -1,8 +1,7 @@
-//! Where in the author's own sources a guest stopped, read from its backtrace: for `test` and `dev`. The router itself keeps the
-//! whole backtrace and reads nothing out of it.
+//! Where in the author's own sources a guest stopped, read from its backtrace: for [`super::stopped`].
 
 /// In the path of a frame's source: no code of the author's.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 10] = [
     "/rustc/",
     "/.cargo/",
     "library/std",
@@ -10,6 +9,9 @@ const LIBRARIES: [&str; 8] = [
     "library/alloc",
     "wasi-libc",
     "wasisdk://",
+    // Zig's, and the SDK's own frames in C.
+    "ziglang/lib/",
+    "/saf.c:",
     "<unknown>",
 ];
 

@@ -1,12 +1,13 @@
 //! `saf-runtime send`: posts an event as any client would, over the ingest listener; with `--wait`, also watches what becomes of it.
 
 mod data;
+mod until;
 mod wait;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use saf_event::Subject;
+use saf_event::{Filter, Subject};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::Method;
@@ -16,6 +17,7 @@ use super::table::{Format, Out, Output, read};
 use super::text::{json_line, printable};
 use crate::exit::Failure;
 use data::Payload;
+use until::Descent;
 use wait::Watch;
 
 /// Post an event, and see what becomes of it.
@@ -58,10 +60,13 @@ pub(crate) struct Send {
     #[arg(long, value_name = "STREAM")]
     stream: Option<String>,
     /// Wait until every Channel that subscribes to the subject has settled the event; show its attempts and emissions.
-    #[arg(long)]
+    #[arg(long, group = "waiting")]
     wait: bool,
-    /// How long, in all.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, requires = "wait")]
+    /// Wait until an event came of it whose subject matches this filter, whichever router ran the Channels.
+    #[arg(long, value_name = "FILTER", value_parser = filter, group = "waiting")]
+    until: Option<String>,
+    /// How long --wait and --until wait, in all.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration, requires = "waiting")]
     timeout: Duration,
     /// The router's ingest listener.
     #[arg(
@@ -89,6 +94,10 @@ pub(crate) struct Send {
 
 fn subject(text: &str) -> Result<String, String> {
     Subject::parse(text).map(|subject| subject.to_string()).map_err(|error| error.to_string())
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    Filter::parse(text).map(|filter| filter.to_string()).map_err(|error| error.to_string())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -121,10 +130,19 @@ impl Send {
         let until = Instant::now() + self.timeout;
         // Watching begins before the post: an attempt may be over before the answer is read.
         let watch = if self.wait { Some(Watch::open(self.server.admin()?, until)?) } else { None };
+        let descent = match &self.until {
+            Some(filter) => {
+                Some(Descent::open(&self.server.admin()?, filter, self.stream.as_deref(), until)?)
+            }
+            None => None,
+        };
         let raw: Box<RawValue> = self.post(&ingest, payload)?.json()?;
         let receipt: Receipt = read(&raw)?;
         let mut report = Report::new(self.output.format);
         report.receipt(&raw, &receipt)?;
+        if let Some(descent) = descent {
+            return descent.follow(&receipt, &mut report);
+        }
         match watch {
             Some(watch) if !receipt.stored => watch.nothing_stored(),
             Some(_) if receipt.duplicate => {

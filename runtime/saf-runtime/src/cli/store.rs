@@ -86,8 +86,8 @@ fn show(report: &Report) -> Result<(), Failure> {
     let mut out = Out::new();
     for stream in &report.streams {
         out.line(&format!(
-            "stream {}: {} events, {} records of dead letters",
-            stream.name, stream.events, stream.dead_records
+            "stream {}: {} events, {} records of dead letters, {} keys of state",
+            stream.name, stream.events, stream.dead_records, stream.keys
         ))?;
     }
     if report.streams.is_empty() && report.findings.is_empty() {
@@ -108,6 +108,9 @@ fn describe(finding: &Finding) -> String {
         Part::Dead => format!("a cut gives up {} records of dead letters", finding.lost),
         Part::State => "a cut forgets what Channels have handled since: they are handed those events again, and may emit \
                         twice"
+            .to_owned(),
+        Part::Values => "a cut forgets what Channels have written to their state since: keys come back as they were before, or not \
+                         at all"
             .to_owned(),
     };
     format!("stream {}: {}; {cost}", finding.stream, finding.damage)

@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) broker: saf_broker::Config,
     /// The streams; `events` is there without being named.
     pub(crate) streams: BTreeMap<StreamName, saf_broker::StreamConfig>,
+    /// What is kept of settled deliveries.
+    pub(crate) history: saf_broker::HistoryConfig,
     /// The Channels.
     pub(crate) channels: Channels,
     /// What Channels inherit, key by key.
@@ -39,6 +41,12 @@ pub(crate) struct Config {
     pub(crate) host: saf_host::Config,
     /// What is logged, and how.
     pub(crate) log: crate::telemetry::Config,
+    /// Where metrics and traces are sent.
+    pub(crate) telemetry: crate::telemetry::Telemetry,
+    /// How metrics are pushed; `/metrics` needs none of it.
+    pub(crate) metrics: crate::telemetry::Metrics,
+    /// Which traces are recorded.
+    pub(crate) traces: crate::telemetry::Traces,
     /// When this file and the components are read again.
     pub(crate) reload: Reload,
     /// How the process ends.
@@ -147,6 +155,7 @@ impl Config {
                 .iter()
                 .map(|(name, channel)| saf_channel::plan(name, channel, retain))
                 .collect(),
+            history: self.history.clone(),
         }
     }
 }
@@ -283,7 +292,20 @@ concurrency = 9
     fn the_schema_knows_every_section() {
         let schema = serde_json::to_value(schema()).expect("JSON");
         for section in [
-            "http", "admin", "broker", "streams", "channels", "defaults", "host", "log", "reload", "shutdown",
+            "http",
+            "admin",
+            "broker",
+            "streams",
+            "history",
+            "channels",
+            "defaults",
+            "host",
+            "log",
+            "telemetry",
+            "metrics",
+            "traces",
+            "reload",
+            "shutdown",
         ] {
             assert!(schema["properties"].get(section).is_some(), "{section}");
         }

@@ -141,7 +141,7 @@ impl<'a> Page<'a> {
             Some("array") => format!("list of {}", self.form(&schema["items"])),
             Some("object") => "table".to_owned(),
             Some("boolean") => "`true` or `false`".to_owned(),
-            Some("integer") => "number".to_owned(),
+            Some("integer" | "number") => "number".to_owned(),
             Some("string") => "text".to_owned(),
             other => panic!("a form that the page has no word for: {other:?} {schema}"),
         }

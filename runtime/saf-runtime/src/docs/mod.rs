@@ -1,10 +1,18 @@
 //! The reference pages, made from the code that they describe: `docs/cli.md` from clap, `docs/configuration.md` and
 //! `config/router.schema.json` from the types of the configuration. Tests only: a page that is not current fails one, and
-//! `SAF_BLESS=1` writes it anew.
+//! `SAF_BLESS=1` writes it anew. `figures` holds the figures that people plan with to what was measured last, `links` the links of
+//! every page to what they lead to, `commands` every command that a page names to what this program takes,
+//! `alerts` the rules to the pages that say what to do.
 
+mod alerts;
 mod cli;
+mod commands;
 mod configuration;
 mod contract;
+mod deployed;
+mod figures;
+mod links;
+mod metrics;
 mod snippets;
 
 use std::path::Path;

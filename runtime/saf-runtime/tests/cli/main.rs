@@ -6,6 +6,7 @@ mod said;
 mod send;
 #[path = "../support/mod.rs"]
 mod support;
+mod top;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -46,6 +47,7 @@ fn a_router_that_is_not_there_is_told_with_what_to_do() {
     let url = format!("http://127.0.0.1:{}", free_port());
     for args in [
         &["tap"][..],
+        &["top", "--once"],
         &["events"],
         &["events", "data", "1"],
         &["channels"],
@@ -79,7 +81,7 @@ fn a_configuration_that_cannot_be_used_is_78_and_names_the_line() {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for name in ["send", "tap", "events", "channels", "dead-letters"] {
+    for name in ["send", "tap", "top", "events", "channels", "dead-letters"] {
         let said = alone(&[name, "--help"]).ok();
         assert!(said.out.contains("Examples:") && said.out.contains("SAF_URL"), "{said:?}");
     }
@@ -130,7 +132,9 @@ fn channels_are_listed_inspected_paused_and_resumed() {
     assert!(said.out.starts_with("CHANNEL"), "{said:?}");
     assert_eq!(said.rows()[0][..7], ["echo", "running", "events", "hello", "1", "0", "0"], "{said:?}");
     let said = ask(&router, &["channels", "inspect", "echo"]).ok();
-    for part in ["may emit", "echo.>", "memory 64.0 MiB", "timeout 5s", "1 done", "echo.wasm"] {
+    for part in
+        ["may emit", "echo.>", "memory 64.0 MiB", "timeout 5s", "1 done", "echo.wasm", "p50 ", "of memory"]
+    {
         assert!(said.out.contains(part), "lacks {part:?}: {said:?}");
     }
     assert_eq!(

@@ -38,6 +38,29 @@ fn shows_what_became_of_an_event(on: On) {
 }
 
 #[test]
+fn send_until_waits_for_what_comes_of_an_event() {
+    BOTH.into_iter().for_each(waits_for_what_comes_of_an_event);
+}
+
+fn waits_for_what_comes_of_an_event(on: On) {
+    let stage = echo(on);
+    let router = stage.start();
+    let said = ask(&router, &["send", "hello", "1", "--until", "echo.>"]).ok();
+    assert!(said.out.contains("emitted: echo.hello, sequence 2"), "{said:?}");
+    // The one before is of another chain.
+    let lines = ask(&router, &["send", "hello", "2", "--until", "echo.hello", "--format", "ndjson"])
+        .ok()
+        .json_lines();
+    assert_eq!(
+        (&lines[1]["emission"]["root"], &lines[1]["emission"]["data"]),
+        (&json!("events:3"), &json!(2))
+    );
+
+    let said = ask(&router, &["send", "nobody.listens", "--until", "echo.>", "--timeout", "500ms"]);
+    said.fails(1, &["sequence 5 is stored", "nothing on echo.> came of it in time", "--timeout"]);
+}
+
+#[test]
 fn send_wait_fails_when_a_channel_cannot_handle_the_event() {
     BOTH.into_iter().for_each(fails_when_a_channel_cannot_handle_the_event);
 }

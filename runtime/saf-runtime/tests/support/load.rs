@@ -58,11 +58,17 @@ struct Shared {
     stored: AtomicUsize,
     stop: AtomicBool,
     habit: Habit,
+    data: fn(usize) -> Value,
 }
 
 impl Storm {
-    /// Starts posting `count` events.
+    /// Starts posting `count` events; the data of each is its number.
     pub fn start(router: &Router, count: usize, habit: Habit) -> Self {
+        Self::of(router, count, habit, Value::from)
+    }
+
+    /// The same with other data.
+    pub fn of(router: &Router, count: usize, habit: Habit, data: fn(usize) -> Value) -> Self {
         let shared = Arc::new(Shared {
             door: RwLock::new(router.ingest.clone()),
             count,
@@ -70,6 +76,7 @@ impl Storm {
             stored: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             habit,
+            data,
         });
         let client = |_| {
             let shared = shared.clone();
@@ -141,7 +148,7 @@ impl Shared {
 
     fn post(&self, agent: &ureq::Agent, n: usize) -> Answer {
         let url = format!("{}/api/event", self.door.read().unwrap_or_else(PoisonError::into_inner));
-        let body = json!({ "subject": SUBJECT, "id": n.to_string(), "data": n }).to_string();
+        let body = json!({ "subject": SUBJECT, "id": n.to_string(), "data": (self.data)(n) }).to_string();
         let start = Instant::now();
         let reply = send(agent, "POST", &url, &[("content-type", "application/json")], body.as_bytes());
         let took = start.elapsed();

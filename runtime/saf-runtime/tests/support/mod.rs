@@ -9,6 +9,7 @@
     clippy::unused_self
 )]
 
+pub mod dev;
 pub mod load;
 pub mod peer;
 
@@ -101,12 +102,17 @@ impl Stage {
     }
 
     pub fn start(&self) -> Router {
-        Router::start(self)
+        Router::start(self, &[])
+    }
+
+    /// A router that does a part of the work: `--role`.
+    pub fn start_as(&self, role: &str) -> Router {
+        Router::start(self, &["--role", role])
     }
 
     /// A start that must end by itself: how, and what was logged.
     pub fn start_that_fails(&self) -> (ExitStatus, String) {
-        let mut router = Router::spawn(self);
+        let mut router = Router::spawn(self, &[]);
         (router.wait(), router.log())
     }
 
@@ -131,7 +137,7 @@ fn shared_cache() -> PathBuf {
 }
 
 /// Where the guests of all languages are.
-fn guests() -> PathBuf {
+pub fn guests() -> PathBuf {
     std::env::var_os("SAF_GUESTS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/dist"), PathBuf::from)
 }
@@ -184,15 +190,16 @@ impl Reply {
 }
 
 impl Router {
-    fn start(stage: &Stage) -> Self {
-        let mut router = Self::spawn(stage);
+    fn start(stage: &Stage, arguments: &[&str]) -> Self {
+        let mut router = Self::spawn(stage, arguments);
         let started = Instant::now();
         loop {
             let text = router.log();
-            if let Some((_, rest)) =
-                text.split_once("}}' http://").filter(|(before, _)| before.contains("ready: curl"))
-            {
-                router.ingest = format!("http://{}", rest.split_once('/').expect("a path").0);
+            if text.contains("ready: ") {
+                // A consumer has no ingest listener.
+                if let Some((_, rest)) = text.split_once("}}' http://") {
+                    router.ingest = format!("http://{}", rest.split_once('/').expect("a path").0);
+                }
                 let rest = text.split_once("health and metrics: http://").expect("announced before").1;
                 router.admin = format!("http://{}", rest.split_once('/').expect("a path").0);
                 return router;
@@ -205,12 +212,12 @@ impl Router {
         }
     }
 
-    fn spawn(stage: &Stage) -> Self {
+    fn spawn(stage: &Stage, arguments: &[&str]) -> Self {
         let config = stage.folder.path().join("router.toml");
         fs::write(&config, stage.config()).expect("writable");
         let log = stage.folder.path().join(format!("log-{}.json", fresh()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_saf-runtime"));
-        command.arg("--config").arg(&config).envs(stage.env.iter().cloned());
+        command.arg("--config").arg(&config).args(arguments).envs(stage.env.iter().cloned());
         command.envs(stage.nats.as_ref().and_then(|nats| nats.user).map(|user| (PASSWORD, user)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("writable"));
         Self { child: command.spawn().expect("starts"), log, ingest: String::new(), admin: String::new() }

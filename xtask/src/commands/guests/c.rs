@@ -1,6 +1,6 @@
 //! Guests in C, C++ and Zig: clang, its libraries and Zig itself come as one prebuilt package; they make core modules, and
 //! [`component`] makes components of them. A guest is a folder with a `main.c`, `main.cpp` or `main.zig`; `saf.h`, `saf.c`,
-//! `json.h` and `json.c` in `guests/c` are the SDK of all three.
+//! `json.h` and the sources in `json` in `guests/c` are the SDK of all three.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ pub(super) fn build(workspace: &Workspace, dialect: Dialect) -> anyhow::Result<O
 
 fn shared(workspace: &Workspace, dialect: Dialect, sdk: &Path) -> Vec<PathBuf> {
     let mut shared = vec![workspace.contract()];
-    shared.extend(["saf.h", "saf.c", "json.h", "json.c"].iter().map(|file| sdk.join(file)));
+    shared.extend(["saf.h", "saf.c", "json.h", "json"].iter().map(|file| sdk.join(file)));
     match dialect {
         Dialect::C | Dialect::Cpp => {}
         Dialect::Zig => shared.push(workspace.guests(Language::Zig.name()).join("saf.zig")),
@@ -158,13 +158,15 @@ pub(super) fn test(workspace: &Workspace, examples: &WebhookExamples) -> anyhow:
 
 /// A guest's own sources and the SDK's.
 fn sources(guest: &Guest, sdk: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut sources = vec![sdk.join("saf.c"), sdk.join("json.c")];
-    for entry in fs::read_dir(&guest.folder)? {
-        let path = entry?.path();
-        let compiled =
-            path.extension().is_some_and(|kind| ["c", "cpp", "zig"].iter().any(|known| kind == *known));
-        if compiled && path.file_name().is_some_and(|name| name != TEST) {
-            sources.push(path);
+    let mut sources = vec![sdk.join("saf.c")];
+    for folder in [&guest.folder, &sdk.join("json")] {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let compiled =
+                path.extension().is_some_and(|kind| ["c", "cpp", "zig"].iter().any(|known| kind == *known));
+            if compiled && path.file_name().is_some_and(|name| name != TEST) {
+                sources.push(path);
+            }
         }
     }
     sources.sort_unstable();

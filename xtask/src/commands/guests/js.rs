@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::guest::{self, Guest, Recipe};
-use super::{Language, Outcome};
+use super::{Language, Outcome, foreign};
 use crate::step;
 use crate::tools::{self, WebhookExamples};
 use crate::workspace::Workspace;
@@ -63,7 +63,23 @@ pub(super) fn build(workspace: &Workspace, dialect: Dialect) -> anyhow::Result<O
     };
     let guests = guest::find(&folder, dialect.main())?;
     recipe.build(&guests, |guest| make(workspace, dialect, &folder, guest))?;
+    match dialect {
+        Dialect::JavaScript => build_foreign(workspace, &folder)?,
+        Dialect::TypeScript => {}
+    }
     Ok(Outcome::Done)
+}
+
+/// With the engine's own command, as somebody who knows nothing of the SDK would.
+fn build_foreign(workspace: &Workspace, folder: &Path) -> anyhow::Result<()> {
+    let tools = ("componentize-qjs --sync", folder.join("package-lock.json"));
+    foreign::build(workspace, Language::Js, "main.js", tools, |parts| {
+        let mut command = Command::new("node");
+        command.arg(folder.join("node_modules/componentize-qjs/cli.mjs"));
+        command.arg("--wit").arg(parts.wit).args(["--world", parts.world, "--js", "main.js", "--sync"]);
+        command.arg("--output").arg(parts.made).current_dir(parts.folder);
+        command
+    })
 }
 
 fn make(workspace: &Workspace, dialect: Dialect, folder: &Path, guest: &Guest) -> anyhow::Result<Vec<u8>> {

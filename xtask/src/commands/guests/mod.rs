@@ -10,6 +10,7 @@
 
 mod c;
 mod component;
+mod foreign;
 mod go;
 mod guest;
 mod js;
@@ -56,7 +57,7 @@ enum Work<'a> {
 
 impl Language {
     /// The folder's name.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
             Self::C => "c",

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::guest::{self, Guest, Recipe};
-use super::{Language, Outcome};
+use super::{Language, Outcome, foreign};
 use crate::step;
 use crate::tools::{self, WebhookExamples};
 use crate::workspace::Workspace;
@@ -32,6 +32,13 @@ pub(super) fn build(workspace: &Workspace) -> anyhow::Result<Outcome> {
     let componentize = programs.join("componentize-py");
     recipe.build(&guest::find(&folder, "main.py")?, |guest| {
         make(workspace, &componentize, &folder.join("sdk"), guest)
+    })?;
+    let tools = ("componentize-py", folder.join("requirements.txt"));
+    foreign::build(workspace, Language::Python, "main.py", tools, |parts| {
+        let mut command = Command::new(&componentize);
+        command.arg("--quiet").arg("-d").arg(parts.wit).args(["-w", parts.world, "componentize", "main"]);
+        command.args(["-p", "."]).arg("-o").arg(parts.made).current_dir(parts.folder);
+        command
     })?;
     Ok(Outcome::Done)
 }

@@ -5,21 +5,21 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use super::ledger::Ledger;
+use super::ride::Finds;
 use super::{CONSUMERS, Change, Consumer, Handed, Inner, Mode, Pace, Pending, Phase};
 use crate::embedded::fault::Fault;
 use crate::embedded::log::Log;
 use crate::embedded::record::EventRecord;
 use crate::embedded::segment::event_records;
 use crate::embedded::state::State;
-use crate::embedded::wanted::Memo;
 
 impl Inner {
     pub(super) fn at(cursor: u64) -> Self {
         Self {
             settings: None,
-            memo: Memo::default(),
             cursor,
             mode: Mode::Behind,
+            found: Finds::default(),
             hits: VecDeque::new(),
             ahead: BTreeSet::new(),
             pending: Ledger::default(),
@@ -29,9 +29,11 @@ impl Inner {
             lease: 0,
             careful: None,
             expired: 0,
+            gone: None,
             change: Change::Unsaved,
             saved_cursor: cursor,
             last_picked: 0,
+            gap: 0,
             scouted: 0,
         }
     }
@@ -44,6 +46,9 @@ impl Inner {
 
     /// Where the new begins: all before it is settled or pending.
     pub(super) fn effective(&self, dispatched: u64) -> u64 {
+        if let Some(first) = self.found.first() {
+            return first;
+        }
         match (self.hits.front(), self.mode) {
             (Some(hit), _) => hit.sequence,
             (None, Mode::Live) => self.cursor.max(dispatched + 1),
@@ -61,10 +66,22 @@ impl Inner {
         self.settings.as_ref().is_some_and(|s| self.pending.len() >= s.max_pending)
     }
 
+    /// The first sequence that was not handed out, as far as scans know.
+    fn next(&self) -> u64 {
+        self.found.first().unwrap_or(self.cursor)
+    }
+
+    /// Forgets what was settled ahead and is behind us now.
+    pub(super) fn forget_ahead(&mut self) {
+        if !self.ahead.is_empty() {
+            self.ahead = self.ahead.split_off(&self.next());
+        }
+    }
+
     /// Leaves the careful mode when nothing speaks for it any more.
     pub(super) fn pace(&mut self) -> Pace {
         match &self.careful {
-            Some(careful) if !careful.suspects.is_empty() || self.cursor <= careful.until => Pace::Alone,
+            Some(careful) if !careful.suspects.is_empty() || self.next() <= careful.until => Pace::Alone,
             _ => {
                 self.careful = None;
                 Pace::Free
@@ -102,17 +119,31 @@ impl Inner {
         self.remove(sequence);
         self.verdict(sequence);
         self.expired += 1;
+        self.lose(sequence, sequence);
+    }
+
+    fn lose(&mut self, low: u64, high: u64) {
+        let (first, last) = self.gone.unwrap_or((low, high));
+        self.gone = Some((first.min(low), last.max(high)));
     }
 
     pub(super) fn pass_expired(&mut self, first: u64) {
-        while self.hits.front().is_some_and(|hit| hit.sequence < first) {
+        while let Some(sequence) = self.found.first().filter(|sequence| *sequence < first) {
+            self.found.pop();
+            self.expired += 1;
+            self.lose(sequence, sequence);
+        }
+        while let Some(hit) = self.hits.front().copied().filter(|hit| hit.sequence < first) {
             self.hits.pop_front();
             self.expired += 1;
+            self.lose(hit.sequence, hit.sequence);
         }
-        if self.mode == Mode::Behind && self.hits.is_empty() && self.cursor < first {
-            let kept = self.ahead.split_off(&first);
-            self.expired += first - self.cursor - self.ahead.len() as u64;
-            (self.ahead, self.cursor, self.change) = (kept, first, Change::Unsaved);
+        if self.mode == Mode::Behind && self.found.is_empty() && self.hits.is_empty() && self.cursor < first {
+            let settled = self.ahead.range(self.cursor..first).count() as u64;
+            self.expired += first - self.cursor - settled;
+            self.lose(self.cursor, first - 1);
+            (self.cursor, self.change) = (first, Change::Unsaved);
+            self.forget_ahead();
         }
         let gone: Vec<u64> = self.ready.range(..first).copied().collect();
         for sequence in gone {
@@ -168,7 +199,7 @@ impl Inner {
     pub(super) fn backlog(&self, log: &Log) -> u64 {
         let rest = (log.last() + 1).saturating_sub(self.cursor);
         let (Some(settings), Some(frames)) = (&self.settings, log.newest(self.cursor, usize::MAX)) else {
-            return rest - (self.ahead.len() as u64).min(rest);
+            return rest - (self.ahead.range(self.cursor..).count() as u64).min(rest);
         };
         let wanted = |(sequence, record): (u64, EventRecord<'_>)| {
             !self.ahead.contains(&sequence) && settings.wanted.event(&record)

@@ -111,7 +111,7 @@ mod tests {
     use crate::embedded::consumer::Phase;
 
     fn pending(attempt: u32) -> Pending {
-        Pending { attempt, deliveries: 0, phase: Phase::Ready, queued: None, claimed: false }
+        Pending { attempt, deliveries: 0, released: 0, phase: Phase::Ready, queued: None, claimed: false }
     }
 
     #[derive(Clone, Debug)]

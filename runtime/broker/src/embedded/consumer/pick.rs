@@ -1,4 +1,4 @@
-//! What a source hands out next: what came back first, then the places that the writer left, then what a scan finds. A decision
+//! What a source hands out next: what came back first, then what scans found, then the places that the writer left. A decision
 //! under the consumer's lock, without waiting: whatever has to be brought from files or written first is a [`Step`].
 
 use std::collections::BTreeMap;
@@ -7,18 +7,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::ride::{Found, SPARSE_EVENTS};
 use super::{Change, Consumer, Hit, Inner, Mode, Pace, Pending, Phase, Settings};
 use crate::embedded::frame::Frame;
 use crate::embedded::log::Log;
-use crate::embedded::record::EventRecord;
-use crate::embedded::segment::event_records;
 
-/// How far the lease runs ahead of what was handed out, in sequences.
+/// How far the lease runs ahead of what was handed out, in sequences. It is written each time, and after a crash what it covers is
+/// handed out one by one: so it reaches further for a consumer whose events are few among many, once for each [`LEASE_GAP`]
+/// between two of them.
 const LEASE_EVENTS: u64 = 4096;
-/// From this distance on, in sequences, a Channel's events count as few among many.
-const SPARSE_EVENTS: u64 = 8;
-/// How many bytes of frames in memory are scanned at once.
-const SCAN_BYTES: usize = 256 << 10;
+const LEASE_GAP: u64 = 16;
+const LEASE_TIMES_MAX: u64 = 64;
 
 /// An event about to be handed out.
 #[derive(Debug)]
@@ -28,16 +27,11 @@ pub(crate) struct Picked {
     pub(crate) record: Bytes,
     pub(crate) attempt: u32,
     pub(crate) deliveries: u32,
+    pub(crate) released: u32,
 }
 
-/// What a reader of files brought along.
-#[derive(Debug, Default)]
-pub(crate) struct Brought {
-    /// Frames in order, for the scan.
-    pub(crate) frames: Vec<Frame>,
-    /// Single events, for redeliveries; `None` for one that is not there any more.
-    pub(crate) events: BTreeMap<u64, Option<(u64, Bytes)>>,
-}
+/// Single events that a reader of files brought along; `None` for one that is not there any more.
+pub(crate) type Brought = BTreeMap<u64, Option<(u64, Bytes)>>;
 
 /// What a source does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,8 +44,8 @@ pub(crate) enum Step {
     Mark,
     /// Bring these events, then ask again.
     Fetch(Vec<u64>),
-    /// Bring frames from here on, then ask again.
-    Read(u64),
+    /// Scan on, then ask again.
+    Scan,
     /// Nothing to do before a wake-up, or this instant.
     Wait(Option<Instant>),
 }
@@ -75,18 +69,22 @@ impl Consumer {
             Pace::Alone => 1,
             Pace::Free => want,
         };
-        let mut pick = Pick { inner: &mut inner, log, settings, now, want, picked };
+        let mut pick = Pick { inner: &mut inner, log, settings, now, want, picked, frame: None };
         let step = match pick.redeliveries(brought) {
             Some(step) => step,
             None => pick.new_ones(brought),
         };
+        inner.forget_ahead();
         if picked.is_empty() {
             return step;
         }
         if inner.careful.is_some() {
             return Step::Mark;
         }
-        let more = !inner.ready.is_empty() || !inner.hits.is_empty() || inner.mode == Mode::Behind;
+        let more = !inner.ready.is_empty()
+            || !inner.found.is_empty()
+            || !inner.hits.is_empty()
+            || inner.mode == Mode::Behind;
         drop(inner);
         if more && self.sources.load(Ordering::Relaxed) > 1 {
             self.wake.notify_one();
@@ -103,6 +101,8 @@ struct Pick<'a> {
     now: Instant,
     want: usize,
     picked: &'a mut Vec<Picked>,
+    /// Where the last place was that the writer left: the next one is often in it too.
+    frame: Option<Frame>,
 }
 
 impl Pick<'_> {
@@ -115,7 +115,7 @@ impl Pick<'_> {
         let ready: Vec<u64> = self.inner.ready.iter().take(self.want).copied().collect();
         let mut missing = Vec::new();
         for sequence in ready {
-            let event = match brought.events.remove(&sequence) {
+            let event = match brought.remove(&sequence) {
                 Some(None) => {
                     self.inner.expire(sequence);
                     continue;
@@ -134,9 +134,18 @@ impl Pick<'_> {
 
     fn new_ones(&mut self, brought: &mut Brought) -> Step {
         while !self.is_full() && !self.inner.is_full() {
+            if let Some(sequence) = self.inner.found.first() {
+                if self.inner.lease < sequence {
+                    return self.lease_for(sequence);
+                }
+                if let Some(Found { sequence, time, record }) = self.inner.found.pop() {
+                    self.hand_out(sequence, time, record);
+                }
+                continue;
+            }
             if let Some(hit) = self.inner.hits.front().copied() {
                 if self.inner.lease < hit.sequence {
-                    return lease_for(hit.sequence);
+                    return self.lease_for(hit.sequence);
                 }
                 if let Some(step) = self.hit(hit, brought) {
                     return step;
@@ -151,32 +160,22 @@ impl Pick<'_> {
                 self.inner.mode = Mode::Live;
                 break;
             }
-            let n = brought.frames.partition_point(|frame| frame.head.next() <= cursor);
-            let held = brought.frames.get(n).is_some_and(|frame| frame.holds(cursor));
-            if !held {
-                let Some(frames) = self.log.newest(cursor, SCAN_BYTES) else { return Step::Read(cursor) };
-                brought.frames = frames;
-                continue;
-            }
-            let step = self.scan(&brought.frames[n..]);
-            if let Some(step) = step {
-                return step;
-            }
+            return Step::Scan;
         }
         Step::Wait(self.inner.next_deadline())
     }
 
     /// Takes the first place that the writer left; `Some` when its event has to be brought before.
     fn hit(&mut self, hit: Hit, brought: &mut Brought) -> Option<Step> {
-        let event = match brought.events.remove(&hit.sequence) {
-            Some(brought) => brought,
-            None => match self.log.frame_in_memory(hit.sequence) {
-                Some(frame) => {
-                    let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
-                    Some((frame.head.time, self.own(hit.sequence, record)))
-                }
-                None => return self.fell_out(hit),
-            },
+        let event = if let Some(brought) = brought.remove(&hit.sequence) {
+            brought
+        } else {
+            if self.frame.as_ref().is_none_or(|frame| !frame.holds(hit.sequence)) {
+                self.frame = self.log.frame_in_memory(hit.sequence);
+            }
+            let Some(frame) = &self.frame else { return self.fell_out(hit) };
+            let record = frame.bytes.slice(hit.start as usize..hit.end as usize);
+            Some((frame.head.time, self.inner.own(hit.sequence, record)))
         };
         self.inner.hits.pop_front();
         match event {
@@ -199,56 +198,30 @@ impl Pick<'_> {
         None
     }
 
-    /// An event that was picked from among many others is copied: held for a while, it would keep them all in memory.
-    fn own(&mut self, sequence: u64, record: Bytes) -> Bytes {
-        let gap = sequence.saturating_sub(self.inner.last_picked);
-        self.inner.last_picked = sequence;
-        if gap > SPARSE_EVENTS { Bytes::copy_from_slice(&record) } else { record }
-    }
-
-    /// Picks what matches from the cursor on, and moves the cursor.
-    fn scan(&mut self, frames: &[Frame]) -> Option<Step> {
-        for frame in frames {
-            for (sequence, range, record) in event_records(frame, self.inner.cursor) {
-                if self.is_full() || self.inner.is_full() {
-                    self.inner.cursor = sequence;
-                    return None;
-                }
-                if self.inner.ahead.remove(&sequence) || !self.wants(&record) {
-                    continue;
-                }
-                if self.inner.lease < sequence {
-                    self.inner.cursor = sequence;
-                    return Some(lease_for(sequence));
-                }
-                let record = self.own(sequence, frame.bytes.slice(range));
-                self.hand_out(sequence, frame.head.time, record);
-            }
-            self.inner.cursor = self.inner.cursor.max(frame.head.next());
-        }
-        None
-    }
-
-    fn wants(&mut self, record: &EventRecord<'_>) -> bool {
-        self.inner.memo.event(&self.settings.wanted, record)
+    fn lease_for(&self, sequence: u64) -> Step {
+        let times = (self.inner.gap / LEASE_GAP).clamp(1, LEASE_TIMES_MAX);
+        Step::Lease(sequence.saturating_add(LEASE_EVENTS * times))
     }
 
     fn hand_out(&mut self, sequence: u64, time: u64, record: Bytes) {
         let until = self.now + self.settings.ack_wait;
-        let fresh = Pending { attempt: 1, deliveries: 0, phase: Phase::Ready, queued: None, claimed: false };
+        let fresh = Pending {
+            attempt: 1,
+            deliveries: 0,
+            released: 0,
+            phase: Phase::Ready,
+            queued: None,
+            claimed: false,
+        };
         let pending = self.inner.pending.get_or_insert(sequence, fresh);
         pending.deliveries = pending.deliveries.saturating_add(1);
-        let (attempt, deliveries) = (pending.attempt, pending.deliveries);
+        let Pending { attempt, deliveries, released, .. } = *pending;
         self.inner.out += 1;
         self.inner.wait(sequence, Phase::Out(until));
         if let Some(careful) = &mut self.inner.careful {
             careful.suspects.insert(sequence);
         }
         self.inner.change = Change::Unsaved;
-        self.picked.push(Picked { sequence, time, record, attempt, deliveries });
+        self.picked.push(Picked { sequence, time, record, attempt, deliveries, released });
     }
-}
-
-fn lease_for(sequence: u64) -> Step {
-    Step::Lease(sequence.saturating_add(LEASE_EVENTS))
 }

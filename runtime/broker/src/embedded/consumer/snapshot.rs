@@ -38,7 +38,8 @@ impl Consumer {
                 continue;
             }
             let (attempt, deliveries) = (u32_at(bytes, at + 8)?, u32_at(bytes, at + 12)?);
-            let pending = Pending { attempt, deliveries, phase: Phase::Ready, queued: None, claimed: false };
+            let phase = Phase::Ready;
+            let pending = Pending { attempt, deliveries, released: 0, phase, queued: None, claimed: false };
             inner.pending.get_or_insert(sequence, pending);
             let wait = Duration::from_millis(due.saturating_sub(unix_millis()));
             if wait.is_zero() {
@@ -88,7 +89,7 @@ impl Inner {
             };
             bytes.extend_from_slice(&sequence.to_le_bytes());
             bytes.extend_from_slice(&pending.attempt.to_le_bytes());
-            bytes.extend_from_slice(&pending.deliveries.to_le_bytes());
+            bytes.extend_from_slice(&(pending.deliveries - pending.released).to_le_bytes());
             bytes.extend_from_slice(&due.to_le_bytes());
         }
         for sequence in ahead {

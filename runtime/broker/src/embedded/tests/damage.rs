@@ -18,8 +18,8 @@ async fn small_store(folder: &Path) -> Vec<String> {
     publish_many(&broker, "a", 0..14).await;
     let mut worker_feed = feed(&broker, &worker).await;
     let deliveries = take(&mut worker_feed, 2).await;
-    settle(&worker_feed, deliveries, |d| Settlement::Done {
-        emit: vec![emission("out", &format!("of-{}", d.event.id))],
+    settle(&worker_feed, deliveries, |d| {
+        Settlement::done(vec![emission("out", &format!("of-{}", d.event.id))])
     })
     .await;
     let stored = ids(&broker).await;

@@ -90,11 +90,10 @@ async fn after_a_failed_write_or_sync_nothing_is_taken_and_the_reason_is_told() 
         let told = tokio::time::timeout(HANG, health.wait_for(|h| matches!(h, Health::Failed { .. }))).await;
         let Health::Failed { reason } = &*told.expect("no hang").expect("open") else { panic!("{fault:?}") };
         assert!(reason.contains("os error") && reason.contains("restart"), "{reason}");
-        for result in broker.publish_all(&events(), vec![event("a", "x"), event("a", "y")]).await {
+        for result in broker.publish_all(&events(), &[event("a", "x"), event("a", "y")]).await {
             assert!(result.is_err(), "{fault:?}: {result:?}");
         }
-        let settling =
-            deliveries.into_iter().map(|d| d.into(Settlement::Done { emit: vec![emission("b", "e")] }));
+        let settling = deliveries.into_iter().map(|d| d.into(Settlement::done(vec![emission("b", "e")])));
         assert_eq!(worker_feed.settler.settle(settling.collect()).await.len(), 1, "{fault:?}");
         let mut more = Vec::new();
         let filled =

@@ -127,7 +127,7 @@ async fn what_is_stored_together_may_be_larger_than_a_young_logs_segment() {
     let mut worker_feed = feed(&broker, &worker).await;
     let deliveries = take(&mut worker_feed, 1).await;
     let large = |n: usize| NewEvent { data: vec![7; 1 << 19].into(), ..emission("b", &format!("large-{n}")) };
-    settle(&worker_feed, deliveries, |_| Settlement::Done { emit: (0..20).map(large).collect() }).await;
+    settle(&worker_feed, deliveries, |_| Settlement::done((0..20).map(large).collect())).await;
     assert_eq!(ids(&broker).await.len(), 21);
     let segments =
         super::super::log::segment_paths(&folder.path().join("streams/events/events")).expect("reads");

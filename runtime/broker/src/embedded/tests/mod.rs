@@ -11,8 +11,11 @@ mod lossy;
 mod model;
 mod once;
 mod readers;
+mod remember;
 mod retention;
+mod sharing;
 mod stress;
+mod told;
 
 use std::fs;
 use std::path::Path;
@@ -64,11 +67,13 @@ fn channel(name: &str, filter: &str) -> ChannelPlan {
         max_ack_pending: 100,
         order: Order::None,
         retain: false,
+        state: None,
     }
 }
 
 fn plan(config: StreamConfig, channels: &[ChannelPlan]) -> Plan {
-    Plan { streams: vec![StreamPlan { name: events(), config }], channels: channels.to_vec() }
+    let streams = vec![StreamPlan { name: events(), config }];
+    Plan { streams, channels: channels.to_vec(), ..Plan::default() }
 }
 
 fn event(subject: &str, id: &str) -> NewEvent {
@@ -133,7 +138,7 @@ async fn settle(feed: &Feed, deliveries: Vec<Delivery>, how: impl Fn(&Delivery) 
 }
 
 fn done(_: &Delivery) -> Settlement {
-    Settlement::Done { emit: Vec::new() }
+    Settlement::done(Vec::new())
 }
 
 /// Whether a source has nothing to hand out: it waits. Too short a patience could only let a failure pass, never make one.
@@ -188,7 +193,7 @@ async fn an_event_goes_in_and_comes_out() {
     let deliveries = take(&mut printer_feed, 1).await;
     assert_eq!(deliveries[0].event.data, "data of 1");
     assert_eq!((deliveries[0].attempt, deliveries[0].deliveries), (1, 1));
-    settle(&printer_feed, deliveries, |_| Settlement::Done { emit: vec![emission("printed", "p")] }).await;
+    settle(&printer_feed, deliveries, |_| Settlement::done(vec![emission("printed", "p")])).await;
     assert!(is_idle(&mut printer_feed).await);
     assert_eq!(ids(&broker).await, ["1", "1", "p"]);
     broker.close(HANG).await;

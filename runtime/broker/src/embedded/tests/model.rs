@@ -111,7 +111,7 @@ impl Run {
                     self.model.emitted.insert(delivery.event.id.to_string());
                     self.model.stored.extend(names(delivery.event.id.as_str()));
                 }
-                settle(&self.feed, deliveries, |d| Settlement::Done { emit: of(d.event.id.as_str()) }).await;
+                settle(&self.feed, deliveries, |d| Settlement::done(of(d.event.id.as_str()))).await;
             }
             Act::Finish(count) => {
                 let deliveries = self.take(*count).await;

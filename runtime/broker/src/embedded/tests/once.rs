@@ -6,7 +6,7 @@ use super::*;
 use crate::{DeadLetter, DeadLetterFilter, DeadLetters};
 
 fn emit_one(delivery: &Delivery) -> Settlement {
-    Settlement::Done { emit: vec![emission("out", &format!("of-{}", delivery.event.id))] }
+    Settlement::done(vec![emission("out", &format!("of-{}", delivery.event.id))])
 }
 
 #[tokio::test]

@@ -40,9 +40,9 @@ async fn more_than_what_waits_in_memory_for_a_live_consumer_is_not_lost() {
     let mut all_feed = feed(&broker, &all).await;
     assert!(is_idle(&mut all_feed).await, "live from here on");
     let count = super::super::consumer::HITS_MAX + 500;
-    let batch = |n: usize| (0..500).map(|i| event("a", &(n * 500 + i).to_string())).collect();
+    let batch = |n: usize| (0..500).map(|i| event("a", &(n * 500 + i).to_string())).collect::<Vec<_>>();
     for n in 0..=count / 500 {
-        for stored in broker.publish_all(&events(), batch(n)).await {
+        for stored in broker.publish_all(&events(), &batch(n)).await {
             stored.expect("stored");
         }
     }
@@ -88,7 +88,8 @@ async fn a_tail_sees_what_comes_and_says_what_it_left_out() {
     // More than the newest frames in memory hold.
     let large = |n: usize| NewEvent { data: vec![0; 3000].into(), ..event("a", &format!("large-{n}")) };
     for n in 0..14 {
-        for stored in broker.publish_all(&events(), (0..500).map(|i| large(n * 500 + i)).collect()).await {
+        let batch: Vec<_> = (0..500).map(|i| large(n * 500 + i)).collect();
+        for stored in broker.publish_all(&events(), &batch).await {
             stored.expect("stored");
         }
     }
@@ -135,7 +136,8 @@ async fn a_few_among_many_that_fell_out_of_memory_are_fetched_and_the_consumer_s
     let large = |n: usize| NewEvent { data: vec![0; 3000].into(), ..event("often", &format!("large-{n}")) };
     for n in 0..20 {
         publish(&broker, "rare", &n.to_string()).await;
-        for stored in broker.publish_all(&events(), (0..500).map(|i| large(n * 500 + i)).collect()).await {
+        let batch: Vec<_> = (0..500).map(|i| large(n * 500 + i)).collect();
+        for stored in broker.publish_all(&events(), &batch).await {
             stored.expect("stored");
         }
     }

@@ -31,10 +31,11 @@ async fn consume(broker: Arc<Embedded>, plan: ChannelPlan, count: usize, emits: 
         // Every seventh comes back once.
         let how = |delivery: &Delivery| match delivery.event.sequence % 7 {
             0 if delivery.attempt == 1 => Settlement::Retry { after: Duration::from_millis(1) },
-            _ if emits => Settlement::Done {
-                emit: vec![emission("out", &format!("{}-{}", plan.channel, delivery.event.sequence))],
-            },
-            _ => Settlement::Done { emit: Vec::new() },
+            _ if emits => Settlement::done(vec![emission(
+                "out",
+                &format!("{}-{}", plan.channel, delivery.event.sequence),
+            )]),
+            _ => Settlement::done(Vec::new()),
         };
         let batch = deliveries.into_iter().map(|delivery| {
             let settlement = how(&delivery);

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::Wires;
+use super::Way;
 use super::connect::ConnectError;
 use crate::console::Console;
 
@@ -59,7 +59,7 @@ impl Session {
 
 /// Sends a request and brings the response's head; the body is read as the guest reads it.
 pub(super) async fn run(
-    wires: Wires,
+    way: Way,
     request: http::Request<WasiBody>,
     options: Option<RequestOptions>,
     session: Arc<Session>,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     session.spend(head).map_err(|Spent| Error::HttpRequestBodySize(Some(head as u64)))?;
     let body = Metered::new(body, Direction::Out, Arc::clone(&session), None, None).boxed_unsync();
     let options = options.unwrap_or_default();
-    let send = wires.request(http::Request::from_parts(parts, body));
+    let send = way.send(http::Request::from_parts(parts, body));
     let patience = match (options.connect_timeout, options.first_byte_timeout) {
         (Some(connect), Some(first)) => Some(connect.saturating_add(first)),
         (_, Some(first)) => Some(first),
@@ -83,7 +83,6 @@ pub(super) async fn run(
             }
             None => send.await,
         }
-        .map_err(|error| in_wasi(&error))
     };
     let response = tokio::select! {
         biased;
@@ -94,9 +93,20 @@ pub(super) async fn run(
     session.spend(head).map_err(|Spent| Error::HttpResponseHeaderSectionSize(u32::try_from(head).ok()))?;
     let pause = options.between_bytes_timeout;
     Ok(response.map(|body| {
-        let body = body.map_err(Error::from);
         Metered::new(body, Direction::In, Arc::clone(&session), pause, Some(permit)).boxed_unsync()
     }))
+}
+
+impl Way {
+    async fn send(self, request: http::Request<WasiBody>) -> Result<http::Response<WasiBody>, Error> {
+        match self {
+            Self::Network(wires) => {
+                let response = wires.request(request).await.map_err(|error| in_wasi(&error))?;
+                Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
+            }
+            Self::Script(stage, n, answer) => stage.answer(n, answer, request.into_body()).await,
+        }
+    }
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

@@ -5,7 +5,8 @@
 //!
 //! - [`origin`]: the allow-list, asked for every request;
 //! - [`connect`] and `capability::address`: one look-up a connection, and the addresses that no name may lead to;
-//! - [`exchange`]: the caps of an event, and its end, past which no exchange lives.
+//! - [`exchange`]: the caps of an event, and its end, past which no exchange lives;
+//! - [`script`]: answers in the network's place, for cases.
 //!
 //! Connections are kept alive and shared by a Channel's instances, never by two Channels. Deliberately absent: following redirects (a
 //! guest sees the 3xx and asks again, under the same allow-list), proxies, cookies, compression, HTTP/2, CONNECT.
@@ -13,6 +14,7 @@
 mod connect;
 mod exchange;
 mod origin;
+mod script;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +31,11 @@ use crate::console::Console;
 use connect::Connector;
 use exchange::Session;
 use origin::{Scheme, Target};
+use script::HttpAnswer as Answer;
+pub(crate) use script::Stage;
 
 pub use origin::{Origin, OriginError};
+pub use script::{HttpAnswer, HttpFailure, HttpRequest, HttpScript};
 
 /// Most bytes of one `fields` resource, as the host holds it: a guest may hold [`crate::world::MAX_RESOURCES`] of them.
 const MAX_FIELDS_BYTES: usize = 16 << 10;
@@ -49,8 +54,20 @@ type Wires = Arc<Pooled<Connector, WasiBody>>;
 pub(crate) struct Client(Option<Arc<Inner>>);
 
 struct Inner {
-    origins: Vec<Origin>,
-    wires: Wires,
+    /// `None`: everything may be asked, which only a case can say.
+    origins: Option<Vec<Origin>>,
+    out: Out,
+}
+
+enum Out {
+    Network(Wires),
+    Script(Arc<Stage>),
+}
+
+/// Where one request goes.
+enum Way {
+    Network(Wires),
+    Script(Arc<Stage>, usize, Answer),
 }
 
 impl Client {
@@ -76,19 +93,40 @@ impl Client {
             // wasi:http sets it from the address that was checked.
             .set_host(false);
         let wires = Arc::new(wires.build(Connector::new(tls)));
-        Self(Some(Arc::new(Inner { origins: origins.to_vec(), wires })))
+        Self(Some(Arc::new(Inner { origins: Some(origins.to_vec()), out: Out::Network(wires) })))
     }
 
-    fn admit(&self, request: &Request<WasiBody>) -> Result<Wires, Denial> {
+    /// Nothing leaves: the stage's script answers.
+    pub(crate) fn scripted(stage: Arc<Stage>) -> Self {
+        let origins = stage.script.granted.clone();
+        Self(Some(Arc::new(Inner { origins, out: Out::Script(stage) })))
+    }
+
+    fn admit(&self, request: &Request<WasiBody>) -> Result<&Inner, Denial> {
         let target = Target::of(request.uri()).ok_or(Denial::Address)?;
         if request.method() == Method::CONNECT {
             return Err(Denial::Connect);
         }
         match &self.0 {
-            Some(inner) if inner.origins.iter().any(|origin| origin.covers(&target)) => {
-                Ok(Arc::clone(&inner.wires))
-            }
+            Some(inner) if inner.allows(&target) => Ok(inner),
             Some(_) | None => Err(Denial::Origin(target)),
+        }
+    }
+}
+
+impl Inner {
+    fn allows(&self, target: &Target) -> bool {
+        self.origins.as_ref().is_none_or(|origins| origins.iter().any(|origin| origin.covers(target)))
+    }
+
+    /// Where a request goes that may be sent.
+    fn way(&self, request: &Request<WasiBody>) -> Result<Way, Denial> {
+        match &self.out {
+            Out::Network(wires) => Ok(Way::Network(Arc::clone(wires))),
+            Out::Script(stage) => match stage.take(request) {
+                (n, Some(answer)) => Ok(Way::Script(Arc::clone(stage), n, answer.clone())),
+                (n, None) => Err(Denial::Unscripted(n + 1)),
+            },
         }
     }
 }
@@ -108,12 +146,14 @@ enum Denial {
     Calls(u32),
     #[error("a request was denied: {0} responses are still open; read or drop them (limits.http_calls)")]
     Open(u32),
+    #[error("a request was denied: the case has no answer for request {0}; add one to its `http`")]
+    Unscripted(usize),
 }
 
 impl Denial {
     fn to_wasi(&self) -> Error {
         match self {
-            Self::Origin(_) | Self::Connect => Error::HttpRequestDenied,
+            Self::Origin(_) | Self::Connect | Self::Unscripted(_) => Error::HttpRequestDenied,
             Self::Address => Error::HttpRequestUriInvalid,
             Self::Calls(_) | Self::Open(_) => Error::ConnectionLimitReached,
         }
@@ -179,15 +219,16 @@ impl Outgoing {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
     ) -> Result<impl Future<Output = Result<http::Response<WasiBody>, Error>> + Send + 'static, Denial> {
-        let wires = self.client.admit(&request)?;
+        let inner = self.client.admit(&request)?;
         if self.calls >= self.max_calls {
             return Err(Denial::Calls(self.max_calls));
         }
         let permit = Arc::clone(&self.open).try_acquire_owned().map_err(|_| Denial::Open(self.max_calls))?;
         self.calls += 1;
+        let way = inner.way(&request)?;
         let session =
             self.session.get_or_insert_with(|| Arc::new(Session::new(self.max_bytes, self.console.clone())));
-        Ok(exchange::run(wires, request, options, Arc::clone(session), permit))
+        Ok(exchange::run(way, request, options, Arc::clone(session), permit))
     }
 }
 

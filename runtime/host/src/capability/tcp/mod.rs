@@ -219,6 +219,10 @@ impl tcp_create_socket::Host for Sockets<'_> {
             self.tcp.console.note(&format!("… tcp: a socket was denied; an instance may hold {MAX_SOCKETS}"));
             return Err(ErrorCode::NewSocketLimit.into());
         }
+        if self.tcp.list.endpoints.is_empty() {
+            let note = "… tcp: nothing may be connected to; name host and port in grants.tcp to allow it";
+            self.tcp.console.note(note);
+        }
         let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.wasi, family)?;
         self.tcp.sockets.insert(socket.rep());
         Ok(socket)

@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::lines;
+use super::prints::Prints;
 use super::screen::Screen;
 use crate::app::Fleet;
 use crate::cli::paint::Tone;
@@ -31,7 +32,7 @@ enum Seen {
 }
 
 /// Shows what Channels do, those that come later too. Ends only when nobody reads.
-pub(super) async fn show(fleet: &Fleet, screen: &Screen) -> Failure {
+pub(super) async fn show(fleet: &Fleet, prints: &mut Prints, screen: &Screen) -> Failure {
     let mut channels = fleet.channels();
     channels.mark_changed();
     let mut followed: Vec<Weak<Channel>> = Vec::new();
@@ -55,7 +56,19 @@ pub(super) async fn show(fleet: &Fleet, screen: &Screen) -> Failure {
                 }
                 Ok(())
             }
-            _ = second.tick() => rest.tell(screen),
+            _ = second.tick() => {
+                rest.printed += prints.missed();
+                rest.tell(screen)
+            }
+            // Before attempts: a guest prints before its attempt is over.
+            printed = prints.next() => {
+                if rest.has_room() {
+                    screen.note("", &printable(&format!("{} │ {}", printed.channel, printed.text)))
+                } else {
+                    rest.printed += 1;
+                    Ok(())
+                }
+            }
             Some(seen) = all.next() => match seen {
                 Seen::Attempt(attempt) if rest.has_room() => {
                     let channels = channels.borrow().clone();
@@ -140,6 +153,8 @@ struct Rest {
     lines: usize,
     more: BTreeMap<ChannelName, BTreeMap<&'static str, u64>>,
     missed: BTreeMap<ChannelName, u64>,
+    /// Lines that guests printed.
+    printed: u64,
 }
 
 impl Rest {
@@ -173,7 +188,14 @@ impl Rest {
             let _ = write!(text, "; {channel} {} not looked at", grouped(*missed));
         }
         let total = self.more.values().flat_map(BTreeMap::values).chain(self.missed.values()).sum();
-        (total > 0).then(|| format!("{} more: {}", lines::counted(total, "attempt"), &text[2..]))
+        let attempts =
+            (total > 0).then(|| format!("{} more: {}", lines::counted(total, "attempt"), &text[2..]));
+        let printed =
+            (self.printed > 0).then(|| format!("{} more printed", lines::counted(self.printed, "line")));
+        match (attempts, printed) {
+            (Some(attempts), Some(printed)) => Some(format!("{attempts}; {printed}")),
+            (attempts, printed) => attempts.or(printed),
+        }
     }
 }
 
@@ -195,5 +217,7 @@ mod tests {
             Some("1 210 attempts more: upper 1 190 ok, 14 trap; other 6 not looked at")
         );
         assert_eq!(Rest::default().text(), None);
+        let printed = Rest { printed: 3, ..Rest::default() };
+        assert_eq!(printed.text().as_deref(), Some("3 lines more printed"));
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use saf_channel::{Next, Observed};
 use saf_event::{ChannelName, Filter, Outcome};
 
-use super::stopped::Stopped;
 use crate::app::{Change, Succession};
 use crate::cli::paint::{Paint, Tone};
+use crate::cli::stopped::Stopped;
 use crate::cli::text::{grouped, micros, printable};
 
 /// Of a digest; two builds of an afternoon differ in these.
@@ -68,12 +68,21 @@ pub(super) fn attempt(seen: &Observed, max_attempts: Option<u32>, paint: Paint) 
     };
     let line = format!("{event}  {word}  attempt {}{of}, {next}", seen.attempt);
     let reason = seen.reason.as_deref().unwrap_or("no reason was given");
-    let Stopped { message, place } = Stopped::of(reason, seen.backtrace.as_deref(), seen.stderr.as_deref());
+    let last_words = seen.stderr.as_deref().filter(|_| seen.outcome == Outcome::Trap);
+    let Stopped { message, place } = Stopped::of(reason, seen.backtrace.as_deref(), last_words);
     let under = match place {
-        Some(place) => format!("{message}   {place}"),
+        Some(place) => at_its_place(&message, &place),
         None => message,
     };
     (line, Some(under))
+}
+
+/// The place stands behind the first line.
+fn at_its_place(message: &str, place: &str) -> String {
+    match message.split_once('\n') {
+        Some((first, rest)) => format!("{first}   {place}\n{rest}"),
+        None => format!("{message}   {place}"),
+    }
 }
 
 /// What a reload did to a Channel. `built` is what its build took, when there was one.

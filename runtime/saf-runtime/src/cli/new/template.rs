@@ -168,7 +168,7 @@ fn go(name: &str) -> Template {
         ],
         component: format!("{name}.wasm"),
         command: format!(
-            "GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared -ldflags='-s -w' -o {name}.core.wasm ."
+            "GOOS=wasip1 GOARCH=wasm go build -trimpath -buildvcs=false -buildmode=c-shared -o {name}.core.wasm ."
         ),
         module: Some(format!("{name}.core.wasm")),
         watch: &["main.go", "go.mod", "saf"],

@@ -209,7 +209,7 @@ impl<R: std::io::Read> Watch<R> {
     }
 }
 
-fn emitted(raw: &RawValue, item: &Item, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn emitted(raw: &RawValue, item: &Item, report: &mut Report) -> Result<(), Failure> {
     let text =
         format!("emitted: {}, sequence {}  {}", short(&item.subject, 80), item.sequence, item.preview());
     report.tell("emission", text.trim_end(), raw)

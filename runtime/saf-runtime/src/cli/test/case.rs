@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::expect::{Expect, given};
+use super::http::Exchange;
 use super::payload::Payload;
 use crate::cli::text::present;
 use crate::config::Report;
@@ -30,6 +31,8 @@ pub(super) struct CaseFile {
     pub(super) attempt: u32,
     /// Instead of the Channel's own.
     pub(super) config: Option<Map<String, Value>>,
+    /// What its requests must be, and what they are answered with; `None`: they are denied.
+    pub(super) http: Option<Vec<Exchange>>,
     pub(super) expect: Expect,
     /// The units of fuel that it must use.
     pub(super) fuel: Option<u64>,
@@ -62,8 +65,8 @@ impl CaseFile {
         let file: File = serde_path_to_error::deserialize(&mut *json)
             .map_err(|error| Report::json(path, &text, &error))?;
         json.end().map_err(|error| Report::after_json(path, &text, &error))?;
-        let File { event: GivenEvent { event, attempt }, config, expect, fuel } = file;
-        Ok(Self { path: path.to_owned(), text, event, attempt, config, expect, fuel })
+        let File { event: GivenEvent { event, attempt }, config, http, expect, fuel } = file;
+        Ok(Self { path: path.to_owned(), text, event, attempt, config, http, expect, fuel })
     }
 }
 
@@ -73,6 +76,8 @@ struct File {
     event: GivenEvent,
     #[serde(default)]
     config: Option<Map<String, Value>>,
+    #[serde(default)]
+    http: Option<Vec<Exchange>>,
     expect: Expect,
     #[serde(default)]
     fuel: Option<u64>,
@@ -175,6 +180,10 @@ mod tests {
                 &["cases/a.json:1", "may not"],
             ),
             ("{\"event\": {\"subject\": \"a\"}}", &["missing field `expect`"]),
+            (
+                "{\"event\": {\"subject\": \"a\"}, \"expect\": {\"trap\": \"\"},\n\"http\": [{\"reqest\": {}}]}",
+                &["cases/a.json:2", "did you mean `request`?"],
+            ),
             ("{\"event\": {\"subject\": \"a\", \"headers\": [[\"Nats-X\", \"\"]]}}", &["reserved"]),
             ("{\n\n,}", &["cases/a.json:3"]),
             (

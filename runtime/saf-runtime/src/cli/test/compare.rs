@@ -7,7 +7,7 @@ use super::came::{Answer, Came, Failed};
 use super::case::CaseFile;
 use super::diff::{self, Difference};
 use super::expect::{After, Expect, Expected, How};
-use super::payload::{Form, says_json};
+use super::payload::{Form, Payload, says_json};
 
 /// How data is compared that is JSON on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,14 +143,22 @@ fn emission(
     part("content_type", or_none(&expected.content_type), or_none(&got.content_type));
     part("headers", format!("{:?}", expected.headers), format!("{:?}", got.headers));
     part("id", or_none(&expected.id), or_none(&got.id));
-    data(&format!("{place}, data"), expected, got, sameness, found);
+    let got = (&*got.data, got.content_type.as_deref());
+    data(&format!("{place}, data"), &expected.payload, got, sameness, found);
 }
 
-fn data(place: &str, expected: &Expected, got: &Emission, sameness: Sameness, found: &mut Vec<Difference>) {
-    let says_json = got.content_type.as_deref().is_some_and(says_json);
+/// Data against what came, with the content type that came with it.
+pub(super) fn data(
+    place: &str,
+    expected: &Payload,
+    (got, content_type): (&[u8], Option<&str>),
+    sameness: Sameness,
+    found: &mut Vec<Difference>,
+) {
+    let says_json = content_type.is_some_and(says_json);
     let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
-    let both = || parsed(&expected.payload.bytes).zip(parsed(&got.data));
-    let as_json = match (expected.payload.form, sameness) {
+    let both = || parsed(&expected.bytes).zip(parsed(got));
+    let as_json = match (expected.form, sameness) {
         (Form::Json, _) => true,
         (Form::Text, Sameness::Json) => says_json,
         (Form::Text, Sameness::Exact) | (Form::Bytes | Form::Absent, _) => false,
@@ -158,7 +166,7 @@ fn data(place: &str, expected: &Expected, got: &Emission, sameness: Sameness, fo
     if as_json && let Some((expected, got)) = both() {
         return diff::json(place, &expected, &got, found);
     }
-    let Some(difference) = diff::bytes(place, &expected.payload.bytes, &got.data) else { return };
+    let Some(difference) = diff::bytes(place, &expected.bytes, got) else { return };
     // Only the bytes must be the same, but a difference in the JSON is easier to see.
     let before = found.len();
     if says_json && let Some((expected, got)) = both() {
@@ -255,7 +263,7 @@ mod tests {
         let text = r#"{"event": {"subject": "a"}, "expect": {"emissions": []}, "fuel": 1000}"#;
         let case = CaseFile::for_tests(text);
         let usage = Some(Usage { fuel: 1040, ..Usage::default() });
-        let came = Came { answer: Answer::Done(vec![]), usage, log: vec![] };
+        let came = Came { answer: Answer::Done(vec![]), usage, log: vec![], requests: vec![] };
         for (tolerance, passes) in [("0", false), ("3.9%", false), ("4%", true)] {
             let tolerance = Tolerance::parse(tolerance).expect("a percentage");
             let found = compare(&case, &came, Rules { sameness: Sameness::Json, tolerance });

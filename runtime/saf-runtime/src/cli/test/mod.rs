@@ -4,8 +4,11 @@
 //! `find` (target.rs) -> read (case.rs, expect.rs, payload.rs) -> run (came.rs) -> compare (compare.rs, diff.rs) -> say (show.rs,
 //! junit.rs) or update (update.rs); `--event` takes the event from a running router instead (stored.rs).
 //!
-//! Deliberately absent: sequences of events (an instance's state is no promise), mocks of capabilities, and running cases at the
-//! same time: they take milliseconds, and their order is the one that is printed.
+//! Requests of a Channel get the answers that the case names (http.rs); nothing else is reached.
+//!
+//! Deliberately absent: sequences of events (an instance's state is no promise), mocks of other capabilities, a way to let a case onto the
+//! network (it would come out otherwise tomorrow), and running cases at the same time: they take milliseconds, and their order is the one
+//! that is printed.
 
 #![allow(clippy::option_option, reason = "in a case file, null and nothing are two answers")]
 
@@ -14,6 +17,7 @@ mod case;
 mod compare;
 mod diff;
 mod expect;
+mod http;
 mod junit;
 mod payload;
 mod show;
@@ -183,8 +187,13 @@ impl Test {
         let (mut out, paint) = (Out::new(), Paint::of_stdout());
         out.line(&about)?;
         show::suite(&target.name, &target.component, &component, paint, &mut out)?;
-        let case =
-            Case { event, attempt, config_json: target.channel_config_json(), limits: target.limits() };
+        let case = Case {
+            event,
+            attempt,
+            config_json: target.channel_config_json(),
+            limits: target.limits(),
+            http: None,
+        };
         let came = Came::of(sandbox.run(&component, &case), target.allowance());
         show::came(&came, paint, &mut out)?;
         out.flush()?;
@@ -267,14 +276,20 @@ impl Run {
             attempt: file.attempt,
             config_json: target.config_json(file),
             limits: target.limits(),
+            http: file.http.as_ref().map(|exchanges| target.script(exchanges)),
         };
         let came = Came::of(self.sandbox.run(component, &case), target.allowance());
-        let differences = compare(file, &came, self.rules);
-        let mark = match (differences.is_empty(), self.on_failure) {
-            (true, _) => Mark::Passed,
-            (false, OnFailure::Show) => Mark::Failed,
-            (false, OnFailure::Update) => Mark::Updated,
+        let mut differences = compare(file, &came, self.rules);
+        let asked =
+            file.http.as_ref().map(|wanted| http::compare(wanted, &came.requests, self.rules.sameness));
+        let asked = asked.unwrap_or_default();
+        let mark = match (differences.is_empty(), asked.is_empty(), self.on_failure) {
+            (true, true, _) => Mark::Passed,
+            (false, true, OnFailure::Update) => Mark::Updated,
+            // What a server would say to other requests, nobody here knows.
+            (_, false, _) | (false, true, OnFailure::Show) => Mark::Failed,
         };
+        differences.extend(asked);
         let name = shown(&file.path);
         show::case(&name, mark, &came, self.paint, &mut self.out)?;
         match mark {

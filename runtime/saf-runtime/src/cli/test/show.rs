@@ -94,7 +94,7 @@ pub(super) fn details(came: &Came, paint: Paint, out: &mut Out) -> Result<(), Fa
 
 fn stopped(failed: &Failed, paint: Paint, out: &mut Out) -> Result<(), Failure> {
     if let Some(place) = failed.place() {
-        out.line(&format!("{INDENT}at        {}", paint.tone(Tone::Odd, &printable(place))))?;
+        out.line(&format!("{INDENT}at        {}", paint.tone(Tone::Odd, &printable(&place))))?;
     }
     block("stderr", &failed.stderr, MAX_LOG_LINES, paint, out)?;
     block("backtrace", failed.backtrace.as_deref().unwrap_or_default(), MAX_BACKTRACE_LINES, paint, out)

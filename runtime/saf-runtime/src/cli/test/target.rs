@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use saf_event::ChannelName;
-use saf_host::Limits;
+use saf_host::{HttpScript, Limits};
 
 use super::came::Allowance;
 use super::case::CaseFile;
+use super::http::Exchange;
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -56,6 +57,12 @@ impl Target {
 
     pub(super) fn limits(&self) -> Limits {
         self.channel.as_ref().map(|(_, channel)| channel.limits.clone()).unwrap_or_default()
+    }
+
+    /// The case's answers, to what the Channel is granted; a component alone may ask anything.
+    pub(super) fn script(&self, exchanges: &[Exchange]) -> HttpScript {
+        let granted = self.channel.as_ref().map(|(_, channel)| channel.grants.http.clone());
+        HttpScript { granted, answers: exchanges.iter().map(|exchange| exchange.answer.clone()).collect() }
     }
 
     pub(super) fn allowance(&self) -> Option<Allowance<'_>> {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn came(answer: Answer) -> Came {
-        Came { answer, usage: Some(Usage { fuel: 42, ..Usage::default() }), log: vec![] }
+        Came { answer, usage: Some(Usage { fuel: 42, ..Usage::default() }), log: vec![], requests: vec![] }
     }
 
     /// What is written passes.
