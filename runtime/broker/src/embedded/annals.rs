@@ -32,6 +32,9 @@ const HEAD_BYTES: usize = 24;
 const FILE_BYTES: u64 = 8 << 20;
 /// What is known of entries without reading them is known of so many bytes together, about.
 const BLOCK_BYTES: u64 = 64 << 10;
+/// The mark of the history and that of the log are two files: of so many entries before its own mark it is known that they are kept, so
+/// that a log that is read again from further back tells nothing twice.
+const KNOWN_BEFORE_MARK: u64 = 65_536;
 /// Most bytes that a page looks through.
 const PAGE_BYTES_MAX: u64 = 64 << 20;
 /// Most entries on a page, whatever the caller asks for.
@@ -107,13 +110,16 @@ pub(crate) struct Behind {
 
 impl Behind {
     fn take(&mut self, entry: EntryRecord<'_>) {
-        let channel = entry.channel().to_vec();
         if entry.is_settled()
-            && let Ok(channel) = String::from_utf8(channel.clone())
+            && let Ok(channel) = String::from_utf8(entry.channel().to_vec())
         {
             self.settled.push((channel, entry.sequence()));
         }
-        self.known.insert((channel, entry.sequence(), entry.attempt()));
+        self.know(entry);
+    }
+
+    fn know(&mut self, entry: EntryRecord<'_>) {
+        self.known.insert((entry.channel().to_vec(), entry.sequence(), entry.attempt()));
     }
 
     /// Whether an entry is kept already.
@@ -137,6 +143,8 @@ impl Annals {
                 books.last = books.last.max(number);
                 if number > mark {
                     behind.take(entry);
+                } else if number > mark.saturating_sub(KNOWN_BEFORE_MARK) {
+                    behind.know(entry);
                 }
             });
             let book = book.map_err(Fault::at(&path))?;

@@ -178,12 +178,15 @@ pub(crate) async fn why_is_answered_in_every_situation(on: On) {
         (&format!("{w1}/why?channel=worker"), "dead_letter", "hostile was asked to reject"),
         (&format!("{w2}/why?channel=worker"), "dead_letter_deleted", "somebody deleted it"),
         (&format!("{w3}/why?channel=worker"), "handled_by_replay", "a replay of its dead letter"),
-        ("1/why?channel=elsewhere&stream=other", "expired", "before the Channel handled it"),
     ] {
         let said = answers(&scene, query, answer).await;
         assert!(said["sentence"].as_str().is_some_and(|text| text.contains(part)), "{query}: {said}");
         assert_eq!(said["handled"], json!(answer.starts_with("handled")), "{query}");
     }
+    let gone = why(&scene, "1/why?channel=elsewhere&stream=other").await["why"]["answer"].clone();
+    // A pull that was open when the Channel was paused may have brought it: then the server passes it by itself, and nobody can tell.
+    let known = gone == "expired" || (matches!(on, On::JetStream) && gone == "removed");
+    assert!(known, "what retention removed is answered with {gone}");
     let replay = &why(&scene, &format!("{w3}/why?channel=worker")).await["why"]["replay"];
     let tree = scene.get(&format!("/api/v1/events/{w3}/tree")).await;
     assert_eq!(
