@@ -62,7 +62,7 @@ pub(super) async fn show(fleet: &Fleet, prints: &mut Prints, screen: &Screen) ->
             }
             // Before attempts: a guest prints before its attempt is over.
             printed = prints.next() => {
-                if rest.has_room() {
+                if rest.has_room_for_print() {
                     screen.note("", &printable(&format!("{} │ {}", printed.channel, printed.text)))
                 } else {
                     rest.printed += 1;
@@ -151,9 +151,10 @@ fn show_state(channel: &ChannelName, status: &Status, screen: &Screen) -> Result
 #[derive(Default)]
 struct Rest {
     lines: usize,
+    prints: usize,
     more: BTreeMap<ChannelName, BTreeMap<&'static str, u64>>,
     missed: BTreeMap<ChannelName, u64>,
-    /// Lines that guests printed.
+    /// Lines that guests printed, and that had no room.
     printed: u64,
 }
 
@@ -162,6 +163,12 @@ impl Rest {
     fn has_room(&mut self) -> bool {
         self.lines += 1;
         self.lines <= MAX_LINES_PER_SECOND
+    }
+
+    /// The same for what a guest printed, which takes no room from attempts: a traceback has many lines.
+    fn has_room_for_print(&mut self) -> bool {
+        self.prints += 1;
+        self.prints <= MAX_LINES_PER_SECOND
     }
 
     fn count(&mut self, attempt: &Observed) {
