@@ -136,14 +136,16 @@ impl Annals {
         mark: Option<u64>,
     ) -> Result<(Self, Behind), Fault> {
         let (mut books, mut behind) = (Books::default(), Behind::default());
-        // Without a mark nothing is known of how far the snapshots reach: then nothing is taken from here.
+        // Without a mark (a store younger than its first save) nothing is known of how far the snapshots reach: then nothing is settled by
+        // what stands here, and nothing of it is told again.
+        let known_behind = mark.map_or(0, |mark| mark.saturating_sub(KNOWN_BEFORE_MARK));
         let mark = mark.unwrap_or(u64::MAX);
         for path in paths(folder).map_err(Fault::at(folder))? {
             let book = Book::open(path.clone(), |number, entry| {
                 books.last = books.last.max(number);
                 if number > mark {
                     behind.take(entry);
-                } else if number > mark.saturating_sub(KNOWN_BEFORE_MARK) {
+                } else if number > known_behind {
                     behind.know(entry);
                 }
             });
