@@ -136,10 +136,9 @@ impl Annals {
         mark: Option<u64>,
     ) -> Result<(Self, Behind), Fault> {
         let (mut books, mut behind) = (Books::default(), Behind::default());
-        // Without a mark (a store younger than its first save) nothing is known of how far the snapshots reach: then nothing is settled by
-        // what stands here, and nothing of it is told again.
-        let known_behind = mark.map_or(0, |mark| mark.saturating_sub(KNOWN_BEFORE_MARK));
-        let mark = mark.unwrap_or(u64::MAX);
+        // There is no mark as long as nothing was ever saved: then all of the history is behind the snapshots.
+        let mark = mark.unwrap_or(0);
+        let known_behind = mark.saturating_sub(KNOWN_BEFORE_MARK);
         for path in paths(folder).map_err(Fault::at(folder))? {
             let book = Book::open(path.clone(), |number, entry| {
                 books.last = books.last.max(number);
