@@ -10,28 +10,26 @@
 //! Settlements that store something stand in the events' log with their entry behind them, so that a crash between the two is
 //! made good on opening. Not the events' log itself, because most deliveries store nothing in it: they would fill it, and number it, in
 //! the events' stead. In memory: for each [`BLOCK_BYTES`] the range of its events and times. A file that cannot be read is cut short,
-//! and one that cannot be written loses entries and says so: history never stops a delivery.
+//! and one that cannot be written loses entries and says so: history never stops a delivery. A file is `annals/book.rs`.
+
+mod book;
 
 use std::collections::{HashSet, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use saf_event::{ChannelName, unix_millis};
 
+use self::book::{Block, Book, Piece, Pieces, paths};
 use super::fault::Fault;
-use super::frame::{u32_at, u64_at};
 use crate::history::codec::{EntryRecord, Pack};
 use crate::{Entry, HistoryConfig, HistoryFilter, Page};
 
-const MAGIC: [u8; 4] = *b"SAFH";
-const HEAD_BYTES: usize = 24;
 /// A file is followed by another one from this size on.
 const FILE_BYTES: u64 = 8 << 20;
-/// What is known of entries without reading them is known of so many bytes together, about.
-const BLOCK_BYTES: u64 = 64 << 10;
 /// The mark of the history and that of the log are two files: of so many entries before its own mark it is known that they are kept, so
 /// that a log that is read again from further back tells nothing twice.
 const KNOWN_BEFORE_MARK: u64 = 65_536;
@@ -57,47 +55,6 @@ struct Books {
     last: u64,
     is_dirty: bool,
     room: Vec<u8>,
-}
-
-/// One file.
-struct Book {
-    path: PathBuf,
-    file: Arc<File>,
-    end: u64,
-    blocks: Vec<Block>,
-}
-
-/// What is known of a part of a file.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    offset: u64,
-    bytes: u64,
-    /// Numbers of its entries.
-    first: u64,
-    last: u64,
-    /// The events that it speaks of.
-    events: Range,
-    /// When they were over.
-    times: Range,
-}
-
-/// From the smallest to the largest.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    low: u64,
-    high: u64,
-}
-
-impl Range {
-    const NONE: Self = Self { low: u64::MAX, high: 0 };
-
-    fn take(&mut self, number: u64) {
-        (self.low, self.high) = (self.low.min(number), self.high.max(number));
-    }
-
-    fn holds(&self, number: u64) -> bool {
-        (self.low..=self.high).contains(&number)
-    }
 }
 
 /// The settlements that stand behind a number, as recovery needs them.
@@ -302,15 +259,7 @@ impl Books {
         }
         let Some(book) = self.all.back_mut() else { return Ok(()) };
         let room = &mut self.room;
-        room.clear();
-        room.extend_from_slice(&MAGIC);
-        room.extend_from_slice(&[0; 4]);
-        room.extend_from_slice(&(pack.bytes.len() as u32).to_le_bytes());
-        room.extend_from_slice(&(pack.entries as u32).to_le_bytes());
-        room.extend_from_slice(&first.to_le_bytes());
-        room.extend_from_slice(&pack.bytes);
-        let sum = crc32c::crc32c(&room[8..]);
-        room[4..8].copy_from_slice(&sum.to_le_bytes());
+        book::write_piece(pack, first, room);
         // What a failed write left behind is written over by the next one.
         book.file.write_all_at(room, book.end)?;
         if let Some(piece) = Pieces::of(room).next() {
@@ -333,108 +282,6 @@ impl Books {
             fs::remove_file(&old.path).ok();
         }
     }
-}
-
-impl Book {
-    fn open(path: PathBuf, mut visit: impl FnMut(u64, EntryRecord<'_>)) -> std::io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let bytes = fs::read(&path)?;
-        let mut book = Self { path, file: file.into(), end: 0, blocks: Vec::new() };
-        for piece in Pieces::of(&bytes) {
-            book.note(&piece, &mut visit);
-        }
-        if book.end < bytes.len() as u64 {
-            let (path, kept) = (book.path.display(), book.end);
-            tracing::warn!(%path, kept, of = bytes.len(), "the end of a file of the history cannot be read, and is cut");
-            book.file.set_len(book.end)?;
-        }
-        Ok(book)
-    }
-
-    fn note(&mut self, piece: &Piece<'_>, mut visit: impl FnMut(u64, EntryRecord<'_>)) {
-        let bytes = (HEAD_BYTES + piece.bytes.len()) as u64;
-        if self.blocks.last().is_none_or(|block| block.bytes >= BLOCK_BYTES) {
-            let (events, times) = (Range::NONE, Range::NONE);
-            self.blocks.push(Block {
-                offset: self.end,
-                bytes: 0,
-                first: piece.first,
-                last: 0,
-                events,
-                times,
-            });
-        }
-        let Some(block) = self.blocks.last_mut() else { return };
-        for (number, entry) in piece.entries() {
-            block.events.take(entry.sequence());
-            block.times.take(entry.ended());
-            visit(number, entry);
-        }
-        block.bytes += bytes;
-        block.last = piece.last();
-        self.end += bytes;
-    }
-}
-
-/// Entries that were written together.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
-    first: u64,
-    count: u64,
-    bytes: &'a [u8],
-}
-
-impl<'a> Piece<'a> {
-    fn last(&self) -> u64 {
-        self.first + self.count - 1
-    }
-
-    fn entries(self) -> impl Iterator<Item = (u64, EntryRecord<'a>)> {
-        (self.first..).zip(EntryRecord::all(self.bytes))
-    }
-}
-
-/// Walks the pieces of a file; ends at what is none.
-struct Pieces<'a>(&'a [u8]);
-
-impl<'a> Pieces<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
-
-    fn next(&mut self) -> Option<Piece<'a>> {
-        let head = self.0.get(..HEAD_BYTES)?;
-        let end = HEAD_BYTES.checked_add(u32_at(head, 8)? as usize)?;
-        let piece = self.0.get(..end)?;
-        if head[..4] != MAGIC || crc32c::crc32c(&piece[8..]) != u32_at(head, 4)? {
-            return None;
-        }
-        let (count, first) = (u64::from(u32_at(head, 12)?), u64_at(head, 16)?);
-        self.0 = &self.0[end..];
-        (count > 0).then_some(Piece { first, count, bytes: &piece[HEAD_BYTES..] })
-    }
-}
-
-/// The files of a folder, in order.
-fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "his") {
-            paths.push(path);
-        }
-    }
-    paths.sort_unstable();
-    Ok(paths)
 }
 
 #[cfg(test)]

@@ -371,8 +371,6 @@ impl ChannelSettler {
         let mut seen = lock(&self.seen);
         if let Some(before) = seen.oldest.filter(|&before| before > floor && before < state.first_seq) {
             seen.expired += (state.first_seq - before).min(seen.backlog);
-        }
-        if let Some(before) = seen.oldest.filter(|&before| before > floor && before < state.first_seq) {
             let low = seen.gone.map_or(before, |(low, _)| low.min(before));
             seen.gone = Some((low, state.first_seq - 1));
         }
