@@ -42,22 +42,11 @@ impl Dev {
     /// Waits for a line with every part; gives the line.
     #[track_caller]
     pub fn line(&self, parts: &[&str]) -> String {
-        self.lines(parts).remove(0)
-    }
-
-    /// The same, and the lines behind it.
-    #[track_caller]
-    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
         let start = Instant::now();
         loop {
             let said = self.said();
-            let lines = said
-                .lines()
-                .map(str::to_owned)
-                .skip_while(|line| !parts.iter().all(|part| line.contains(part)));
-            let lines: Vec<_> = lines.collect();
-            if !lines.is_empty() {
-                return lines;
+            if let Some(line) = said.lines().find(|line| parts.iter().all(|part| line.contains(part))) {
+                return line.to_owned();
             }
             assert!(start.elapsed() < PATIENCE, "no line with {parts:?} in:\n{said}");
             sleep(LOOK);

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::lines;
-use super::prints::Prints;
+use super::prints::{Printed, Prints};
 use super::screen::Screen;
 use crate::app::Fleet;
 use crate::cli::paint::Tone;
@@ -60,16 +60,15 @@ pub(super) async fn show(fleet: &Fleet, prints: &mut Prints, screen: &Screen) ->
                 rest.printed += prints.missed();
                 rest.tell(screen)
             }
-            // Before attempts: a guest prints before its attempt is over.
-            printed = prints.next() => {
-                if rest.has_room_for_print() {
-                    screen.note("", &printable(&format!("{} │ {}", printed.channel, printed.text)))
-                } else {
-                    rest.printed += 1;
-                    Ok(())
+            printed = prints.next() => show_printed(&printed, &mut rest, screen),
+            Some(seen) = all.next() => {
+                // A guest prints before its attempt is over: what it printed stands above.
+                while let Some(printed) = prints.waiting() {
+                    if let Err(failure) = show_printed(&printed, &mut rest, screen) {
+                        return failure;
+                    }
                 }
-            }
-            Some(seen) = all.next() => match seen {
+                match seen {
                 Seen::Attempt(attempt) if rest.has_room() => {
                     let channels = channels.borrow().clone();
                     let channel = channels.iter().find(|channel| *channel.name() == attempt.channel);
@@ -84,7 +83,8 @@ pub(super) async fn show(fleet: &Fleet, prints: &mut Prints, screen: &Screen) ->
                     Ok(())
                 }
                 Seen::State(channel, status) => show_state(&channel, &status, screen),
-            },
+                }
+            }
         };
         if let Err(failure) = shown {
             return failure;
@@ -130,6 +130,15 @@ fn is_bad(state: State) -> bool {
     match state {
         State::Sick | State::Faulted => true,
         State::Starting | State::Running | State::Paused | State::Stopped => false,
+    }
+}
+
+fn show_printed(printed: &Printed, rest: &mut Rest, screen: &Screen) -> Result<(), Failure> {
+    if rest.has_room_for_print() {
+        screen.note("", &printable(&format!("{} │ {}", printed.channel, printed.text)))
+    } else {
+        rest.printed += 1;
+        Ok(())
     }
 }
 

@@ -54,6 +54,11 @@ impl Prints {
         }
     }
 
+    /// A line that is there already.
+    pub(super) fn waiting(&mut self) -> Option<Printed> {
+        self.queue.try_recv().ok()
+    }
+
     /// How many lines did not fit since the last time.
     pub(super) fn missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
