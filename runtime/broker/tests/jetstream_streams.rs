@@ -251,6 +251,17 @@ async fn a_stream_that_holds_retries_cannot_discard_new_events_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_larger_than_the_server_may_store_is_refused_with_what_to_do() {
+    let server = NatsServer::with_room("1GB");
+    let broker = saf_broker::open(&server.config()).await.expect("a broker");
+    let error = broker.prepare(&plan(&[channel("all", &[">"])])).await.expect_err("10 GiB do not fit");
+    let Error::Config(reason) = error else { panic!("{error}") };
+    for part in ["NATS has no room for stream events", "max_bytes", "max_file_store"] {
+        assert!(reason.contains(part), "no {part:?} in {reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_consumer_is_an_error_and_is_not_made_anew() {
     let server = NatsServer::start();
     let all = channel("all", &[">"]);

@@ -44,7 +44,7 @@ impl Kind {
                     format!("authorization {{ user: {user}, password: {password} }}\n")
                 });
                 format!(
-                    "server_name: mqtt\nlisten: \"127.0.0.1:-1\"\njetstream {{ store_dir: {:?} }}\n{}\
+                    "server_name: mqtt\nlisten: \"127.0.0.1:-1\"\njetstream {{ store_dir: {:?}, max_file_store: 1TB }}\n{}\
                      mqtt {{ listen: \"127.0.0.1:{port}\" }}\n",
                     folder.join("store").display().to_string(),
                     login.unwrap_or_default()

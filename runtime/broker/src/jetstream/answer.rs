@@ -58,12 +58,16 @@ enum Meaning {
 }
 
 impl ServerError {
+    /// Insufficient resources, memory, storage.
+    pub(super) fn is_about_room(&self) -> bool {
+        matches!(self.err_code, 10023 | 10028 | 10047)
+    }
+
     fn meaning(&self) -> Meaning {
         match self.err_code {
             10201 => Meaning::Duplicate,
             10158 | 10176 | 10210 => Meaning::Busy,
-            // Insufficient storage, memory.
-            10023 | 10028 | 10047 => Meaning::Full,
+            _ if self.is_about_room() => Meaning::Full,
             10054 => Meaning::TooLarge,
             // The store failed: for want of room, or of a disk.
             10077 if self.description.contains("exceeded") || self.description.contains("no space") => {

@@ -45,6 +45,11 @@ impl Failure {
     /// As an error about something a person wrote in the configuration.
     pub(super) fn about(self, what: &str) -> Error {
         match self {
+            // A stream that is larger than the server may store: it stays so until a person does something.
+            Self::Server(error) if error.is_about_room() => Error::Config(format!(
+                "NATS has no room for {what}: {error}. What a stream may hold (max_bytes) is set aside when it is made: make it smaller in \
+                 the configuration, or allow the server more (max_file_store or max_memory_store in its jetstream block)"
+            )),
             Self::Server(error) if error.code == 503 => Error::Unavailable(format!("{what}: {error}")),
             Self::Server(error) => Error::Config(format!("NATS refuses {what}: {error}")),
             Self::Unavailable(reason) => Error::Unavailable(format!("{what}: {reason}")),

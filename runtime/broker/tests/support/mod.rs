@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// How long a server may take to start.
 const START_SECONDS: u64 = 20;
 
+/// What a server may store in files: more than any test does, whatever the disk has left. The server's own default depends on that.
+const ROOM: &str = "1TB";
+
 /// A running nats-server.
 pub struct NatsServer {
     pub port: u16,
@@ -31,6 +34,14 @@ impl NatsServer {
     pub fn with(lines: &str) -> Self {
         let mut server = Self::new();
         server.reconfigure(lines);
+        server.run();
+        server
+    }
+
+    /// One that may store so much in files.
+    pub fn with_room(room: &str) -> Self {
+        let mut server = Self::new();
+        server.limit(room, "");
         server.run();
         server
     }
@@ -57,8 +68,12 @@ impl NatsServer {
 
     /// Replaces its configuration beyond JetStream; read at the next start.
     pub fn reconfigure(&self, lines: &str) {
+        self.limit(ROOM, lines);
+    }
+
+    fn limit(&self, room: &str, lines: &str) {
         let store = self.file("js").display().to_string();
-        self.configure(&format!("jetstream {{ store_dir: \"{store}\" }}\n{lines}\n"));
+        self.configure(&format!("jetstream {{ store_dir: \"{store}\", max_file_store: {room} }}\n{lines}\n"));
     }
 
     /// A file in the server's folder.

@@ -1,5 +1,6 @@
 //! A nats-server of a test's own: a free port, a folder that goes with the test.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,9 +21,14 @@ impl Nats {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
+        // Room for a stream's usual limit, whatever the disk has left: the server's own default depends on that.
+        let config = folder.join("nats.conf");
+        fs::write(&config, "jetstream { max_file_store: 1TB }\n").expect("writable");
         let child = Command::new(binary)
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(folder.join("nats"))
+            .arg("-c")
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -441,6 +441,7 @@ pub struct Nats {
 impl Nats {
     pub fn start(folder: &Path) -> Self {
         let port = free_port();
+        Self::configure(folder, "");
         let child = Self::spawn(folder, port);
         let nats = Self { child, folder: folder.to_path_buf(), port, user: None };
         nats.wait_until_up();
@@ -449,7 +450,7 @@ impl Nats {
 
     /// The server reads these lines at its next start; it is started anew.
     pub fn reconfigure(&mut self, lines: &str) {
-        fs::write(Self::config(&self.folder), lines).expect("writable");
+        Self::configure(&self.folder, lines);
         self.stop();
         self.start_again();
     }
@@ -458,15 +459,20 @@ impl Nats {
         folder.with_extension("conf")
     }
 
+    /// Room for every test's streams, whatever the disk has left: the server's own default depends on that.
+    fn configure(folder: &Path, lines: &str) {
+        let room = "jetstream { max_file_store: 1TB }\n";
+        fs::write(Self::config(folder), room.to_owned() + lines).expect("writable");
+    }
+
     fn spawn(folder: &Path, port: u16) -> Child {
-        let config = Self::config(folder);
-        let config = config.exists().then(|| [Path::new("-c").to_path_buf(), config]);
         let binary = std::env::var_os("NATS_SERVER")
             .expect("NATS_SERVER names the nats-server binary: run the tests by `cargo xtask test`");
         Command::new(binary)
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(folder)
-            .args(config.into_iter().flatten())
+            .arg("-c")
+            .arg(Self::config(folder))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
