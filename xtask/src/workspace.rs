@@ -94,5 +94,13 @@ impl Workspace {
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target);
+    // What cargo told this program about its package. A build script that looks at it (ring's does) would build anew, and all that
+    // stands on it, whenever `cargo build` and `cargo xtask` take turns.
+    let ours = env::vars_os().map(|(name, _)| name).filter(|name| is_about_a_package(&name.to_string_lossy()));
+    ours.for_each(|name| drop(command.env_remove(name)));
     command
+}
+
+fn is_about_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
