@@ -1,5 +1,5 @@
-//! A nats-server of our own: JetStream on file storage, loopback, a folder and a port of its own. Unless a row says otherwise it
-//! syncs when it always does: lazily.
+//! A nats-server of our own: JetStream on file storage, loopback, a folder and a port of its own. It syncs when it always does:
+//! lazily.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -12,25 +12,6 @@ use anyhow::{Context, ensure};
 const START: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
-/// When the server syncs what it has stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// Its default: every two minutes, after the PubAck.
-    Lazy,
-    /// Before each PubAck.
-    Always,
-}
-
-impl Sync {
-    /// In the server's configuration.
-    const fn line(self) -> &'static str {
-        match self {
-            Self::Lazy => "",
-            Self::Always => "sync_interval: always",
-        }
-    }
-}
-
 pub(crate) struct Nats {
     child: Child,
     pub(crate) url: String,
@@ -39,17 +20,12 @@ pub(crate) struct Nats {
 impl Nats {
     /// Starts it and waits until it listens.
     pub(crate) fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
-        Self::start_with(program, folder, Sync::Lazy)
-    }
-
-    /// The same with a say in when it syncs.
-    pub(crate) fn start_with(program: &Path, folder: &Path, sync: Sync) -> anyhow::Result<Self> {
         let port = free_port()?;
         let store = folder.join("nats");
         std::fs::create_dir_all(&store)?;
         // Room for the streams' usual limits, whatever the disk has left: the server's own default depends on that.
         let config = folder.join("nats.conf");
-        std::fs::write(&config, format!("jetstream {{ max_file_store: 1TB\n{} }}\n", sync.line()))?;
+        std::fs::write(&config, "jetstream { max_file_store: 1TB }\n")?;
         let child = Command::new(program)
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(store)

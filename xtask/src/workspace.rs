@@ -96,8 +96,9 @@ fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target);
     // What cargo told this program about its package. A build script that looks at it (ring's does) would build anew, and all that
     // stands on it, whenever `cargo build` and `cargo xtask` take turns.
-    let ours = env::vars_os().map(|(name, _)| name).filter(|name| is_about_a_package(&name.to_string_lossy()));
-    ours.for_each(|name| drop(command.env_remove(name)));
+    for (name, _) in env::vars_os().filter(|(name, _)| is_about_a_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
 }
 

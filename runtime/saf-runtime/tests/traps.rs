@@ -77,11 +77,11 @@ fn dev_says_it_under_the_attempt() {
             dev.post(&format!("{language}.{word}"), word);
             let last = [&*format!("{language}.{word} #"), "attempt 1/1, dead letter"];
             let shown = until("what it says", || {
-                let lines = dev.lines(&last);
+                let said = dev.said();
+                let found = said.lines().skip_while(|line| !last.iter().all(|part| line.contains(part)));
                 // Until the next line with a time.
-                let under: Vec<_> =
-                    lines[1..].iter().take_while(|line| line.starts_with(' ')).cloned().collect();
-                (!under.is_empty()).then_some(under)
+                let under = found.skip(1).take_while(|line| line.starts_with(' ')).map(str::to_owned);
+                Some(under.collect::<Vec<_>>()).filter(|under| !under.is_empty())
             });
             let said = shown.join("\n");
             let place = place(language, message);
