@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use saf_event::{Filter, Position};
+use saf_event::Position;
 
 use super::Embedded;
 use super::fault::Fault;
@@ -124,7 +124,7 @@ fn page(
     after: Option<&Position>,
     limit: usize,
 ) -> Result<Page<StoredDeadLetter>, Fault> {
-    let all = Wanted::journal(&Filter::all());
+    let all = Wanted::everything();
     let (mut items, mut bytes) = (Vec::new(), 0);
     for stream in streams {
         let (log, mut hint) = (&stream.dead.log, None);

@@ -61,6 +61,8 @@ pub(crate) struct Wanted {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reader {
+    /// Sees every record, those without a subject too.
+    Everything,
     /// Sees events that are addressed to a Channel too.
     Journal,
     /// Sees those that are addressed to nobody, or to itself.
@@ -70,6 +72,11 @@ enum Reader {
 impl Wanted {
     pub(crate) fn journal(filter: &Filter) -> Self {
         Self { filters: Arc::new([filter.clone()]), reader: Reader::Journal }
+    }
+
+    /// Dead letters, say: no segment that holds them lists their subjects.
+    pub(crate) fn everything() -> Self {
+        Self { filters: Arc::new([Filter::all()]), reader: Reader::Everything }
     }
 
     pub(crate) fn channel(name: &ChannelName, filters: &[Filter]) -> Self {
@@ -90,7 +97,10 @@ impl Wanted {
 
     /// Whether a segment with these subjects may hold something for the reader.
     pub(crate) fn segment(&self, subjects: &Subjects) -> bool {
-        let Subjects::Listed(listed) = subjects else { return true };
+        let (Subjects::Listed(listed), Reader::Journal | Reader::Channel(_)) = (subjects, &self.reader)
+        else {
+            return true;
+        };
         listed.iter().any(|entry| match (entry.split_first(), &self.reader) {
             (Some((&ADDRESSED, channel)), Reader::Channel(name)) => channel == name.as_str().as_bytes(),
             (Some((&ADDRESSED, _)), Reader::Journal) => false,
@@ -121,6 +131,7 @@ mod tests {
             subjects.insert(n.to_string().as_bytes());
         }
         assert_eq!(subjects, Subjects::Any);
+        assert!(Wanted::everything().segment(&Subjects::default()), "what has no subject");
         assert!(Wanted::journal(&Filter::parse("nothing").expect("valid")).segment(&subjects));
     }
 }

@@ -107,7 +107,8 @@ fn refusals(helm: &Path, chart: &Path) -> anyhow::Result<()> {
     ];
     for (sets, expected) in cases {
         let mut template = Command::new(helm);
-        template.args(["template", RELEASE]).arg(chart);
+        // A helm that `go install` built takes every cluster for 1.20, and the chart would be refused for that alone.
+        template.args(["template", RELEASE]).arg(chart).args(["--kube-version", KUBERNETES]);
         for set in sets {
             template.args(["--set", set]);
         }

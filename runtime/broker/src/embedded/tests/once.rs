@@ -142,6 +142,36 @@ async fn a_dead_letter_is_stored_once_listed_replayed_to_its_channel_and_gone() 
 }
 
 #[tokio::test]
+async fn letters_in_sealed_segments_are_listed_too() {
+    const LETTERS: usize = 60;
+    /// Several segments of them.
+    const REASON_BYTES: usize = 300;
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let worker = channel("worker", "in");
+    let plan = plan(stream_config(), std::slice::from_ref(&worker));
+    let broker = open(folder.path(), &plan).await;
+    publish_many(&broker, "in", 0..LETTERS).await;
+    let mut worker_feed = feed(&broker, &worker).await;
+    for _ in 0..LETTERS {
+        let deliveries = take(&mut worker_feed, 1).await;
+        let long = |delivery: &Delivery| match letter(delivery) {
+            Settlement::Dead(mut letter) => {
+                letter.reason = "x".repeat(REASON_BYTES);
+                Settlement::Dead(letter)
+            }
+            other => other,
+        };
+        settle(&worker_feed, deliveries, long).await;
+    }
+    let segments = std::fs::read_dir(folder.path().join("streams/events/dead")).expect("a folder");
+    let sealed = segments
+        .filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|e| e == "idx")));
+    assert!(sealed.count() > 0, "the letters fit into one segment: the test tests nothing");
+    let page = broker.list(&DeadLetterFilter::default(), None, LETTERS).await.expect("lists");
+    assert_eq!(page.items.len(), LETTERS);
+}
+
+#[tokio::test]
 async fn a_letter_that_was_stored_before_a_kill_is_not_stored_again() {
     let folder = tempfile::tempdir().expect("a temp folder");
     let worker = channel("worker", "in");

@@ -62,27 +62,27 @@ pub(super) async fn show(fleet: &Fleet, prints: &mut Prints, screen: &Screen) ->
             }
             printed = prints.next() => show_printed(&printed, &mut rest, screen),
             Some(seen) = all.next() => {
-                // A guest prints before its attempt is over: what it printed stands above.
-                while let Some(printed) = prints.waiting() {
-                    if let Err(failure) = show_printed(&printed, &mut rest, screen) {
+                // A guest prints before its attempt is over: what it printed stands above. No more than is there: it may go on.
+                for _ in 0..prints.waiting() {
+                    if let Err(failure) = show_printed(&prints.next().await, &mut rest, screen) {
                         return failure;
                     }
                 }
                 match seen {
-                Seen::Attempt(attempt) if rest.has_room() => {
-                    let channels = channels.borrow().clone();
-                    let channel = channels.iter().find(|channel| *channel.name() == attempt.channel);
-                    show_attempt(&attempt, channel.map(|channel| channel.config().max_attempts), screen)
-                }
-                Seen::Attempt(attempt) => {
-                    rest.count(&attempt);
-                    Ok(())
-                }
-                Seen::Missed(channel, missed) => {
-                    *rest.missed.entry(channel).or_default() += missed;
-                    Ok(())
-                }
-                Seen::State(channel, status) => show_state(&channel, &status, screen),
+                    Seen::Attempt(attempt) if rest.has_room() => {
+                        let channels = channels.borrow().clone();
+                        let channel = channels.iter().find(|channel| *channel.name() == attempt.channel);
+                        show_attempt(&attempt, channel.map(|channel| channel.config().max_attempts), screen)
+                    }
+                    Seen::Attempt(attempt) => {
+                        rest.count(&attempt);
+                        Ok(())
+                    }
+                    Seen::Missed(channel, missed) => {
+                        *rest.missed.entry(channel).or_default() += missed;
+                        Ok(())
+                    }
+                    Seen::State(channel, status) => show_state(&channel, &status, screen),
                 }
             }
         };

@@ -54,9 +54,9 @@ impl Prints {
         }
     }
 
-    /// A line that is there already.
-    pub(super) fn waiting(&mut self) -> Option<Printed> {
-        self.queue.try_recv().ok()
+    /// How many lines are there already.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// How many lines did not fit since the last time.
